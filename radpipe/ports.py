@@ -1,0 +1,107 @@
+"""The doors of the house: protocols that edges implement and the pipeline is written against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from radpipe.card import ModelCard
+from radpipe.reading import Reading
+from radpipe.report import AuditEntry, Person, Report
+from radpipe.study import FileRef, Patient, SetAside, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's answer for a batch of B images, L labels, V views. Arrays are read-only."""
+
+    probabilities: npt.NDArray[np.float32]  # (B, L) calibrated, 0..1
+    maps: npt.NDArray[np.float32]  # (B, L, h, w) per-patch logits, same frame as the model's input
+    embedding: npt.NDArray[np.float32]  # (B, D), unit length
+    views: npt.NDArray[np.float32]  # (B, V) probabilities over card.view_labels
+    distance: npt.NDArray[np.float32]  # (B,) how far from the training images; card.distance_limit is the limit
+
+
+class ImageModel(Protocol):
+    """A loaded model on one backend."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    @property
+    def backend(self) -> str:
+        """ "onnx" or "torch"."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """What really runs it, read back after loading: "CPUExecutionProvider", "cuda:0", ..."""
+        ...
+
+    def predict(self, batch: npt.NDArray[np.float32]) -> Prediction:
+        """(B, C, H, W) float32, preprocessed by `preprocess.model_input` as the card says."""
+        ...
+
+
+class Source(Protocol):
+    """Where files come from. Bytes only: what they mean is the dicom stage's work."""
+
+    def files(self) -> Iterator[FileRef | SetAside]:
+        """Every file found, each once, in a stable order; or why one cannot be looked at."""
+        ...
+
+    def read(self, ref: FileRef) -> bytes:
+        """The bytes of one file. Raises InputError."""
+        ...
+
+
+class Store(Protocol):
+    """Our own tables: the truth. Every method is one transaction and safe to repeat."""
+
+    def add_study(self, study: Study) -> bool:
+        """Enter or update a study. False if it was there already with the same content."""
+        ...
+
+    def patient_studies(self, patient: Patient, *, before: Study) -> tuple[Study, ...]:
+        """Earlier studies of the same patient (ID and issuer; birth date and sex must not contradict)."""
+        ...
+
+    def reading(self, run_key: str) -> Reading | None:
+        """The reading of this run, or None. See `reading.run_key`."""
+        ...
+
+    def save_reading(self, reading: Reading) -> None:
+        """Keep a reading and its draft. Saving the same run key again changes nothing."""
+        ...
+
+    def worklist(self) -> tuple[tuple[Reading, datetime], ...]:
+        """The newest reading of every study and when the study arrived, in order of arrival."""
+        ...
+
+    def report(self, report_key: str) -> Report:
+        """The newest version. Raises UnknownKey."""
+        ...
+
+    def save_report(self, report: Report, *, action: str, by: Person, detail: str = "") -> None:
+        """A new version of a report, with its audit entry, in one transaction."""
+        ...
+
+    def audit(self) -> Iterator[AuditEntry]:
+        """The trail, oldest first."""
+        ...
+
+
+class Sink(Protocol):
+    """A form in which a report leaves."""
+
+    suffix: str
+
+    def render(self, reading: Reading, report: Report) -> bytes:
+        """The report in this form: complete, ready to be written or sent."""
+        ...
