@@ -76,6 +76,10 @@ class Store(Protocol):
         """The reading of this run, or None. See `reading.run_key`."""
         ...
 
+    def study_reading(self, study_instance_uid: str) -> Reading | None:
+        """The newest reading of a study, or None."""
+        ...
+
     def save_reading(self, reading: Reading) -> None:
         """Keep a reading and its draft. Saving the same run key again changes nothing."""
         ...
@@ -94,6 +98,18 @@ class Store(Protocol):
 
     def audit(self) -> Iterator[AuditEntry]:
         """The trail, oldest first."""
+        ...
+
+
+class Keep(Protocol):
+    """What is kept of an image so that its report can be shown, compared and sent when the original file is gone."""
+
+    def put(self, sop_instance_uid: str, kind: str, content: bytes) -> None:
+        """Keep `content` under a kind ("header.dcm", "thumbnail.jpg"). The same again changes nothing."""
+        ...
+
+    def get(self, sop_instance_uid: str, kind: str) -> bytes | None:
+        """What was kept, or None."""
         ...
 
 

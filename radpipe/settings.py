@@ -30,6 +30,9 @@ class Settings:
     threads: int = 0  # of the inference backend; 0: all cores
     batch_studies: int = 8  # studies read in one micro-batch
     triage_rules: Path = Path("")  # TOML; empty: the rules that ship with radpipe
+    dicom_port: int = 11112  # of the receiver
+    ae_title: str = "RADPIPE"
+    http_port: int = 8090
     user: str = ""  # who acts: accept, reject, edit, sign
     site: str = ""  # written as InstitutionName where the study has none
 
@@ -49,13 +52,16 @@ class Settings:
 
 
 _PATHS = frozenset({"store", "weights", "triage_rules"})
-_INTEGERS = frozenset({"threads", "batch_studies"})
+_INTEGERS = frozenset({"threads", "batch_studies", "dicom_port", "http_port"})
 _CHOICES = {"backend": ("auto", "onnx", "torch"), "device": ("auto", "cpu", "cuda")}
 _NOT_SETTINGS = frozenset({"RADPIPE_CONFIG"})
 
 
 def load_settings(
-    *, config: Path | None = None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, str | None] | None = None
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str | None] | None = None,
 ) -> Settings:
     """Build the settings. Later wins: defaults, TOML file (`config` or $RADPIPE_CONFIG), RADPIPE_*, `overrides`.
 

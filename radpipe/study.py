@@ -81,6 +81,12 @@ class Image:
     patient_orientation: tuple[str, ...] = ()  # (0020,0020): direction of rows, of columns; ("L", "F") is upright
     series_description: str = ""
     acquisition_time: str = ""  # DA+TM or "", sorts in time
+    series_number: int | None = None
+    other_projection: str = ""  # "oblique", "decubitus", ...: known to be none of View; view is None then
+    presentation_intent: str = ""  # (0008,0068): FOR PRESENTATION, FOR PROCESSING or ""
+    derivations: tuple[tuple[str, str], ...] = ()  # (code of CID 7203 or "", words) of each step that derived it
+    deviation_index: float | None = None  # (0018,1413), IEC 62494-1: 0 is the exposure aimed at, 3 twice as much
+    rejected: str = ""  # why its sender withdrew it: "rejected for quality reasons", ...; "" if not
 
 
 @dataclass(frozen=True, slots=True)

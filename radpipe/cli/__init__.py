@@ -1,0 +1,104 @@
+"""The command line. Results go to stdout, progress and reasons to stderr; the exit status says how it went.
+
+0 done; 3 done, but some inputs were set aside; 2 wrong usage; 1 failed. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from radpipe import __version__
+from radpipe.errors import RadpipeError, UsageError
+from radpipe.settings import Settings, load_settings
+
+DONE, FAILED, USAGE, SET_ASIDE = 0, 1, 2, 3
+
+Command = Callable[[argparse.Namespace, Settings], int]
+
+EPILOG = """\
+examples:
+  radpipe samples sample_dicoms            write a dozen synthetic chest studies
+  radpipe run sample_dicoms                read them; print the worklist
+  radpipe run /mnt/inbox --json | jq .     one JSON line a study
+  radpipe report show KEY --as html -o draft.html
+  radpipe sign KEY --user lee              sign a draft; SR and FHIR go to the outbox
+
+Not a medical device. Nothing that radpipe writes is final until a radiologist has signed it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    command: Command | None = getattr(options, "command", None)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    level = logging.DEBUG if options.verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
+    try:
+        return command(options, _settings(options))
+    except UsageError as error:
+        return _fail(error, USAGE)
+    except RadpipeError as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        sys.stderr.write("radpipe: interrupted; what was read is in the store, run again to go on\n")
+        return 130
+    except BrokenPipeError:  # the reader of our output went away: `radpipe run | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands, with examples."""
+    from radpipe.cli import admin, people, reading, reports
+
+    formatter = _formatter()
+    parser = argparse.ArgumentParser(
+        prog="radpipe",
+        description="Read DICOM studies, order the worklist, draft structured reports for a radiologist to sign.",
+        epilog=EPILOG,
+        formatter_class=formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"radpipe {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    common = _common()
+    for module in (reading, reports, people, admin):
+        module.add_commands(commands, common, formatter)
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("settings")
+    group.add_argument("--store", metavar="DIR", help="the store (default: $RADPIPE_STORE, else ./radpipe-store)")
+    group.add_argument("--config", metavar="FILE", type=Path, help="settings from a TOML file (also $RADPIPE_CONFIG)")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    return common
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    overrides = {name: getattr(options, name, None) for name in ("store", "backend", "device", "user", "weights", "model")}
+    return load_settings(config=options.config, overrides=overrides)
+
+
+def _formatter() -> type[argparse.HelpFormatter]:
+    """Coloured help on a terminal; plain text elsewhere, where rich need not be loaded."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return argparse.RawDescriptionHelpFormatter
+    from rich_argparse import RawDescriptionRichHelpFormatter
+
+    return RawDescriptionRichHelpFormatter
+
+
+def _fail(error: RadpipeError, status: int) -> int:
+    sys.stderr.write(f"radpipe: {error}\n")
+    return status

@@ -1,0 +1,228 @@
+"""Commands about the installation: doctor, weights, audit."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+from typing import Any
+
+from radpipe import __version__
+from radpipe.errors import BackendUnavailable, RadpipeError, StoreError, WeightsError
+from radpipe.settings import Settings
+
+Commands = Any  # argparse._SubParsersAction, which is private
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
+    """doctor, weights, audit."""
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[common],
+        formatter_class=formatter,
+        help="what this machine has, and what to do about what it lacks",
+        description="Checks backends, providers that really load, decoders, the store, the audit trail and disk space.",
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
+    doctor.add_argument(
+        "--warm-up", action="store_true", help="also prepare Prefect's database, so that the first run is quick"
+    )
+    doctor.set_defaults(command=_doctor)
+
+    weights = commands.add_parser(
+        "weights",
+        parents=[common],
+        formatter_class=formatter,
+        help="list and verify models",
+        description="Models with their cards.",
+        epilog="examples:\n  radpipe weights list\n  radpipe weights verify\n  radpipe weights parity",
+    )
+    inner = weights.add_subparsers(title="weights commands", metavar="COMMAND", required=True)
+    for name, words, command in (
+        ("list", "models, how strong, what they read", _weights_list),
+        ("verify", "compare every file with its card's sha256", _weights_verify),
+        ("parity", "compare torch and ONNX on the same input (needs both)", _weights_parity),
+    ):
+        parser = inner.add_parser(name, parents=[common], formatter_class=formatter, help=words, description=words + ".")
+        parser.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
+        if name == "list":
+            parser.add_argument("--json", action="store_true", help="one JSON line a model")
+        parser.set_defaults(command=command)
+
+    audit = commands.add_parser("audit", parents=[common], formatter_class=formatter, help="verify or print the audit trail")
+    trail = audit.add_subparsers(title="audit commands", metavar="COMMAND", required=True)
+    verify = trail.add_parser("verify", parents=[common], formatter_class=formatter, help="prove that the trail is whole")
+    verify.add_argument("--head", metavar="SEQUENCE:DIGEST", help="a head that was written down earlier must still be in it")
+    verify.set_defaults(command=_audit_verify)
+    listing = trail.add_parser("list", parents=[common], formatter_class=formatter, help="print the trail as JSON lines")
+    listing.set_defaults(command=_audit_list)
+
+
+def _doctor(options: argparse.Namespace, settings: Settings) -> int:
+    checks = list(_checks(settings))
+    if options.warm_up:
+        from flows import engine
+
+        template = engine.warm_up()
+        checks.append(
+            _check(
+                "prefect",
+                template is not None,
+                str(template) if template else "",
+                "set XDG_CACHE_HOME to a folder that can be written",
+            )
+        )
+    if options.json:
+        sys.stdout.write(json.dumps({"radpipe": __version__, "checks": checks}, indent=1) + "\n")
+    else:
+        for check in checks:
+            mark = {True: "ok  ", False: "lack", None: "-   "}[check["ok"]]
+            sys.stdout.write(f"{mark}  {check['name']:<18} {check['found']}\n")
+            if check["ok"] is False and check["do"]:
+                sys.stdout.write(f"      {'':<18} do: {check['do']}\n")
+    return 1 if any(check["ok"] is False for check in checks) else 0
+
+
+def _check(name: str, ok: bool | None, found: str, do: str = "") -> dict[str, Any]:
+    return {"name": name, "ok": ok, "found": found, "do": "" if ok else do}
+
+
+def _checks(settings: Settings) -> list[dict[str, Any]]:
+    checks = [_check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or later")]
+    checks.append(_check("cores", None, str(os.cpu_count())))
+    checks += _model_checks(settings)
+    checks += [
+        _check(f"decoder {module}", importlib.util.find_spec(module) is not None, words, f"pip install {package}")
+        for module, package, words in (
+            ("openjpeg", "pylibjpeg-openjpeg", "JPEG 2000, HTJ2K"),
+            ("rle", "pylibjpeg-rle", "RLE"),
+            ("jpeg_ls", "pyjpegls", "JPEG-LS"),
+            ("gdcm", "python-gdcm", "JPEG lossless, JPEG 12 bit"),
+        )
+    ]
+    checks += _store_checks(settings)
+    return checks
+
+
+def _model_checks(settings: Settings) -> list[dict[str, Any]]:
+    from radpipe.cli.assemble import card_of
+    from radpipe.models import open_model
+
+    try:
+        card = card_of(settings)
+    except WeightsError as error:
+        return [_check("model", False, "no model", str(error))]
+    checks = [_check("model", True, f"{card.name} {card.version} ({card.sha256[:12]}): {card.strength}")]
+    for backend, device, needed in (
+        ("onnx", "cpu", True),
+        ("torch", "cpu", False),
+        ("torch", "cuda", False),
+        ("onnx", "cuda", False),
+    ):
+        try:
+            model = open_model(card, backend, device, settings.threads)
+        except BackendUnavailable as error:
+            checks.append(_check(f"{backend} on {device}", False if needed else None, f"not here: {error}", str(error)))
+        except WeightsError as error:
+            checks.append(_check(f"{backend} on {device}", False, "weights", str(error)))
+        else:
+            checks.append(_check(f"{backend} on {device}", True, f"{model.provider}, loaded"))
+    return checks
+
+
+def _store_checks(settings: Settings) -> list[dict[str, Any]]:
+    from radpipe.cli.assemble import open_the_store
+
+    place = settings.store if settings.store.exists() else settings.store.resolve().parent
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 2**30
+    checks = [_check("disk", free > 2, f"{free:.1f} GiB free at the store", "free some space: below 2 GiB is too little")]
+    if not settings.database_url and not (settings.store / "radpipe.db").exists():
+        return [*checks, _check("store", None, f"none yet at {settings.store}; `radpipe run` makes it")]
+    try:
+        count = open_the_store(settings).verify()
+    except (StoreError, RadpipeError) as error:
+        return [*checks, _check("store", False, str(settings.store), str(error))]
+    return [*checks, _check("store", True, f"{settings.store}, audit trail whole ({count} entries)")]
+
+
+def _weights_list(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import weights_folder
+    from radpipe.models import list_cards
+
+    for card in list_cards(weights_folder(settings)):
+        stated = [label.finding for label in card.labels if label.assessed]
+        record = {
+            "name": card.name,
+            "version": card.version,
+            "sha256": card.sha256,
+            "reads": f"{'/'.join(card.input.modalities)} {card.input.body_part} {'/'.join(card.input.views)}",
+            "strength": card.strength,
+            "states": stated,
+            "licence": card.licence,
+        }
+        if options.json:
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        else:
+            sys.stdout.write(f"{card.name} {card.version} ({card.sha256[:12]}), {card.licence}\n")
+            sys.stdout.write(f"  reads   {record['reads']}\n  states  {', '.join(stated)}\n  {card.strength}\n")
+    return 0
+
+
+def _weights_verify(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import weights_folder
+    from radpipe.models import list_cards, verify
+
+    status = 0
+    for card in list_cards(weights_folder(settings)):
+        problems = verify(card)
+        status = 1 if problems else status
+        sys.stdout.write(f"{card.name} {card.version}: {'; '.join(problems) or 'every file as its card says'}\n")
+    return status
+
+
+def _weights_parity(options: argparse.Namespace, settings: Settings) -> int:
+    import numpy as np
+
+    from radpipe.cli.assemble import weights_folder
+    from radpipe.models import list_cards, parity
+
+    status = 0
+    for card in list_cards(weights_folder(settings)):
+        spec = card.input
+        batch = np.random.default_rng(0).normal(size=(4, spec.channels, spec.rows, spec.columns)).astype(np.float32)
+        result = parity(card, batch)
+        status = status if result.holds else 1
+        sys.stdout.write(f"{card.name} {card.version}: {result}\n")
+    return status
+
+
+def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import open_the_store
+    from radpipe.store import AuditHead
+
+    store = open_the_store(settings)
+    count = store.verify(AuditHead.parse(options.head) if options.head else None)
+    sys.stdout.write(f"the audit trail is whole: {count} entries, head {store.head()}\n")
+    return 0
+
+
+def _audit_list(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import open_the_store
+
+    for entry in open_the_store(settings).audit():
+        record = {
+            "sequence": entry.sequence,
+            "at": entry.at.isoformat(),
+            "actor": entry.actor,
+            "action": entry.action,
+            "object": entry.object_key,
+            "detail": entry.detail,
+        }
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return 0

@@ -1,0 +1,50 @@
+"""Commands about people: who may correct and sign."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from radpipe.settings import Settings
+
+Commands = Any  # argparse._SubParsersAction, which is private
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
+    """people add, people list."""
+    people = commands.add_parser(
+        "people",
+        parents=[common],
+        formatter_class=formatter,
+        help="who may correct and sign",
+        description="Named users and their roles: radiologist signs; resident corrects; viewer looks. Kept in the audit trail.",
+        epilog="example:\n  radpipe people add lee --name Lee^Ann --role radiologist",
+    )
+    inner = people.add_subparsers(title="people commands", metavar="COMMAND", required=True)
+    add = inner.add_parser("add", parents=[common], formatter_class=formatter, help="enter a person, or change a role")
+    add.add_argument("person", metavar="USER")
+    add.add_argument("--name", required=True, metavar="FAMILY^GIVEN", help="as it stands in the signed report")
+    add.add_argument("--role", required=True, choices=("radiologist", "resident", "viewer"))
+    add.add_argument("--organisation", default="", metavar="NAME")
+    add.set_defaults(command=_add)
+    listing = inner.add_parser("list", parents=[common], formatter_class=formatter, help="who is known here")
+    listing.set_defaults(command=_list)
+
+
+def _add(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import open_the_store
+    from radpipe.report import Person, Role
+
+    person = Person(options.person, options.name, Role(options.role), options.organisation)
+    open_the_store(settings, make=True).add_person(person)
+    sys.stdout.write(f"{person.user}: {person.role.value}\n")
+    return 0
+
+
+def _list(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import open_the_store
+
+    for person in open_the_store(settings).people():
+        sys.stdout.write(f"{person.user}  {person.role.value}  {person.name}  {person.organisation}\n")
+    return 0

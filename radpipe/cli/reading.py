@@ -1,0 +1,265 @@
+"""Commands that read images: run, predict, compare, samples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radpipe.errors import InputError, UsageError
+from radpipe.settings import Settings
+
+if TYPE_CHECKING:
+    from radpipe.pipeline import Pipeline, Run
+    from radpipe.reading import Reading
+    from radpipe.study import SetAside
+
+Commands = Any  # argparse._SubParsersAction, which is private
+
+WAIT_FOR_INGEST_S = 3.0
+"""A small or known input is ingested within this: then Prefect is started only if there is something to read."""
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
+    """run, predict, compare, samples."""
+    backend = argparse.ArgumentParser(add_help=False)
+    group = backend.add_argument_group("model")
+    group.add_argument("--backend", choices=("auto", "onnx", "torch"), help="default auto: torch on a GPU, else onnx")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default auto; cuda fails if there is none")
+    group.add_argument("--model", metavar="NAME", help="a folder under weights/ (default chest-dinov2s)")
+    group.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
+
+    run = commands.add_parser(
+        "run",
+        parents=[common, backend],
+        formatter_class=formatter,
+        help="read DICOM folders, files, DICOMDIRs and zips; print the worklist",
+        description="Read DICOM through the Prefect flow: findings, priors, priority, drafts. Safe to run again.",
+        epilog="examples:\n  radpipe run /mnt/cdrom/DICOMDIR studies.zip\n  radpipe run inbox --json > readings.jsonl\n\n"
+        "Exit status 3: done, but some inputs were set aside; each is named on stderr with what to do about it.",
+    )
+    run.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    run.add_argument("--json", action="store_true", help="one JSON line a study, as it is read")
+    run.set_defaults(command=_run)
+
+    predict = commands.add_parser(
+        "predict",
+        parents=[common, backend],
+        formatter_class=formatter,
+        help="a model's probabilities for single images; no store, no flow",
+        description="One JSON line an image (DICOM, PNG, JPEG), for evaluation by others.",
+        epilog="example:\n  radpipe predict chest.png film.dcm | jq .probabilities.pleural_effusion",
+    )
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.set_defaults(command=_predict)
+
+    compare = commands.add_parser(
+        "compare",
+        parents=[common, backend],
+        formatter_class=formatter,
+        help="compare two images or studies, finding by finding",
+        description="One JSON object: changes from PRIOR to CURRENT and how well the prior could be registered.",
+        epilog="example:\n  radpipe compare today.dcm last-year.dcm",
+    )
+    compare.add_argument("current", type=Path, metavar="CURRENT")
+    compare.add_argument("prior", type=Path, metavar="PRIOR")
+    compare.set_defaults(command=_compare)
+
+    samples = commands.add_parser(
+        "samples",
+        parents=[common],
+        formatter_class=formatter,
+        help="write a dozen synthetic chest studies to try radpipe with",
+        description="Write synthetic DICOM studies (phantoms, no patients) with priors and expected findings.",
+        epilog="example:\n  radpipe samples sample_dicoms && radpipe run sample_dicoms",
+    )
+    samples.add_argument("folder", type=Path, metavar="FOLDER")
+    samples.set_defaults(command=_samples)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import card_of, open_pipeline
+    from radpipe.cli.show import Progress, run_summary, worklist_table
+
+    for path in options.paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist")
+    pipeline = open_pipeline(settings, options.paths)
+    assessed = {label.finding: label.assessed for label in card_of(settings).labels}
+    readings: list[Reading] = []
+    with Progress() as progress:
+
+        def tell(reading: Reading) -> None:
+            readings.append(reading)
+            progress.read(reading)
+            if options.json:
+                _print_line(_run_line(pipeline, reading, assessed))
+
+        orphans, run = _read_all(settings, pipeline, progress, tell)
+    aside = [*orphans, *(item for reading in readings for item in reading.study.set_aside)]
+    pipeline.store.save_set_aside(orphans)  # type: ignore[attr-defined]  # SqlStore has it; the port does not need it
+    for item in aside:
+        sys.stderr.write(f"set aside: {item.file}: {item.reason}\n")
+    if not options.json:
+        worklist_table([_run_line(pipeline, reading, assessed) for reading in readings])
+    sys.stderr.write(run_summary(readings, run.unchanged, aside, settings))
+    return 3 if aside else 0
+
+
+def _read_all(settings: Settings, pipeline: Pipeline, progress: Any, tell: Any) -> tuple[tuple[SetAside, ...], Run]:
+    """Ingest and model start-up beside Prefect's start-up, then the flow; no flow where nothing is new."""
+    from flows import engine
+
+    orphans: list[SetAside] = []
+    known: list[Reading] = []
+
+    def make_ready() -> Run:
+        from radpipe.pipeline import Run, ingest
+
+        ingested = ingest(pipeline, progress.file)
+        orphans.extend(ingested.set_aside)
+        run = Run(pipeline, ingested.studies)
+        known.extend(run.known())
+        if run.start():
+            progress.found(len(ingested.studies))
+            pipeline.model()
+        return run
+
+    with ThreadPoolExecutor(1, thread_name_prefix="radpipe-ingest") as background:
+        ready: Future[Run] = background.submit(make_ready)
+        engine.prepare(settings.store)
+        nothing_new = False
+        try:
+            nothing_new = not ready.result(timeout=WAIT_FOR_INGEST_S).start()
+        except NotYet:
+            pass
+        if not nothing_new:
+            progress.starting()
+            from flows.read import Job, drain
+
+            told_known = False
+
+            def on_reading(reading: Reading) -> None:
+                nonlocal told_known
+                if not told_known:
+                    told_known = True
+                    for earlier in known:
+                        tell(earlier)
+                tell(reading)
+
+            drain(f"run-{pipeline.clock():%Y%m%dT%H%M%S}", Job(ready, on_reading))
+            if told_known:
+                known.clear()
+        for reading in known:
+            tell(reading)
+        return tuple(orphans), ready.result()
+
+
+def _run_line(pipeline: Pipeline, reading: Reading, assessed: dict[str, bool]) -> dict[str, Any]:
+    from radpipe.record import run_record
+    from radpipe.report import Status
+
+    if reading.report is None:
+        return run_record(reading, assessed)
+    report = pipeline.store.report(reading.report.report_key)
+    return run_record(reading, assessed, report_key=report.report_key, status=Status(report.status))
+
+
+def _predict(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli.assemble import LazyModel, card_of
+    from radpipe.cli.pictures import load_picture
+    from radpipe.preprocess import model_input
+
+    card = card_of(settings)
+    model = LazyModel(settings, card)()
+    aside = 0
+    for path in options.images:
+        try:
+            picture = load_picture(path)
+            tensor, _ = model_input(picture.pixels, card.input)
+        except InputError as error:
+            aside += 1
+            sys.stderr.write(f"set aside: {path}: {error}\n")
+            continue
+        answer = model.predict(tensor[None])
+        distance = float(answer.distance[0])
+        fits = distance <= card.distance_limit
+        why = f"unlike the images that the model learnt from (distance {distance:.2f}, limit {card.distance_limit:.2f})"
+        probabilities = zip(card.labels, answer.probabilities[0], strict=True)
+        _print_line(
+            {
+                "file": str(path),
+                "model": f"{card.name} {card.version}",
+                "model_sha256": card.sha256,
+                "backend": model.backend,
+                "provider": model.provider,
+                "view": picture.view.value if picture.view else card.view_labels[int(answer.views[0].argmax())],
+                "view_basis": "tags" if picture.view else "image",
+                "in_distribution": fits,
+                "why_not": None if fits else why,
+                "probabilities": {label.finding: round(float(p), 6) for label, p in probabilities},
+            }
+        )
+    return 3 if aside else 0
+
+
+def _compare(options: argparse.Namespace, settings: Settings) -> int:
+    import numpy as np
+
+    from radpipe import compare, detect
+    from radpipe.cli.assemble import LazyModel, card_of
+    from radpipe.cli.pictures import load_best_picture
+    from radpipe.preprocess import model_input
+    from radpipe.record import change_record, registration_record
+    from radpipe.register import register
+
+    card = card_of(settings)
+    pair = [load_best_picture(path, card.input) for path in (options.current, options.prior)]
+    tensors, placements = zip(*(model_input(picture.pixels, card.input) for picture in pair), strict=True)
+    model = LazyModel(settings, card)()
+    answer = model.predict(np.stack(tensors))
+    current, prior = (
+        detect.findings(answer, number, card, picture.sop_instance_uid, placements[number])
+        for number, picture in enumerate(pair)
+    )
+    registration = register(pair[0].pixels, pair[1].pixels)
+    changes = compare.changes(current, prior, card, registration, pair[0].sop_instance_uid, pair[1].sop_instance_uid)
+    strange = [
+        str(picture.path)
+        for picture, distance in zip(pair, answer.distance, strict=True)
+        if not distance <= card.distance_limit
+    ]
+    _print_line(
+        {
+            "current": {"file": str(pair[0].path), "sop_instance_uid": pair[0].sop_instance_uid},
+            "prior": {"file": str(pair[1].path), "sop_instance_uid": pair[1].sop_instance_uid},
+            "changes": [change_record(change) for change in changes],
+            "registration": registration_record(registration),
+            "out_of_distribution": strange,
+            "model": {
+                "name": card.name,
+                "version": card.version,
+                "sha256": card.sha256,
+                "backend": model.backend,
+                "provider": model.provider,
+            },
+        }
+    )
+    return 0
+
+
+def _samples(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.samples import write_samples
+
+    written = write_samples(options.folder)
+    sys.stderr.write(f"{len(written)} files in {options.folder}: synthetic studies, no patients\n")
+    return 0
+
+
+def _print_line(record: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,94 @@
+"""`make demo`: the whole way once, on the sample studies and on one real radiograph, told step by step."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from radpipe.cli import DONE, SET_ASIDE, main
+
+
+def demo(arguments: Sequence[str] | None = None) -> int:
+    """Run, worklist, one draft as text and as a page; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m radpipe.demo")
+    parser.add_argument("--store", type=Path, default=Path("demo/store"))
+    parser.add_argument("--samples", type=Path, default=Path("sample_dicoms"))
+    options = parser.parse_args(arguments)
+    store = ["--store", str(options.store)]
+    paths = [str(options.samples), *_real_radiograph()]
+
+    _say(f"1. Reading {' and '.join(paths)} through the Prefect flow")
+    if main(["run", *paths, *store]) not in (DONE, SET_ASIDE):
+        return 1
+
+    _say("2. The worklist, most urgent first: radpipe worklist")
+    listing = StringIO()
+    with redirect_stdout(listing):
+        main(["worklist", "--json", *store])
+    records = json.loads(listing.getvalue())
+    for place, record in enumerate(records, 1):
+        exam = " ".join((*record["modality"], record["body_part"])).strip() or "unknown"
+        prior = f", compared with {record['prior']['study_date']}" if record["prior"] else ""
+        sys.stdout.write(f"{place:3}. {record['priority']['level']:<9} {record['study_date'] or '-':<11} {exam}{prior}\n")
+        sys.stdout.write(f"     {record['priority']['reasons'][0]}\n")
+
+    drafted = [record for record in records if record["report_key"]]
+    if not drafted:
+        sys.stderr.write("nothing was drafted: see the reasons above\n")
+        return 1
+    shown = next((record for record in drafted if any(c["change"] == "new" for c in record["changes"])), drafted[0])
+    key = shown["report_key"]
+    _say(f"3. One draft: radpipe report show {key}")
+    sys.stdout.flush()
+    main(["report", "show", key, *store])
+    sys.stdout.flush()
+
+    page = options.store.parent / "draft.html"
+    main(["report", "show", key, "--as", "html", "-o", str(page), *store])
+    radpipe = Path(sys.executable).parent / "radpipe"
+    steps = {
+        "enter yourself": "people add lee --name Lee^Ann --role radiologist",
+        "correct a finding": f"edit {key} FINDING 'Your words.' --user lee",
+        "sign": f"sign {key} --user lee",
+        "any draft as a page": "report show KEY --as html -o page.html",
+        "prove that the trail is whole": "audit verify",
+    }
+    _say("4. Yours now")
+    sys.stdout.write(f"the page with the image, the boxes and the prior:\n  {page.resolve().as_uri()}\n")
+    for words, command in steps.items():
+        sys.stdout.write(f"{words}:\n  {_near(radpipe)} {command} --store {options.store}\n")
+    sys.stdout.write(f"signed reports leave as DICOM SR and FHIR in {options.store / 'outbox'}\n")
+    return 0
+
+
+def _real_radiograph() -> list[str]:
+    """RG1 of the package pydicom-data: a real chest radiograph with several lung masses. Left out where it is absent."""
+    from pydicom.data import get_testdata_file
+
+    found = get_testdata_file("RG1_UNCI.dcm", download=False)
+    if not isinstance(found, str):
+        sys.stderr.write("the package pydicom-data is absent: the real radiograph is left out\n")
+        return []
+    return [found]
+
+
+def _near(path: Path) -> str:
+    """Relative to here where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(f"\n{words}\n{'-' * len(words)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(demo())

@@ -1,0 +1,182 @@
+"""The desk: where a stored report is looked at, corrected, signed and sent, from the command line now and the web later.
+
+Composition: the steps are those of `radpipe.review`, the forms those of `radpipe.sinks`; this module brings the store, the
+kept headers and the pictures to them. Signing and what it sends are one transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from radpipe import dicom, review
+from radpipe.errors import InputError, NotAllowed, UnknownKey
+from radpipe.pipeline import HEADER, THUMBNAIL
+from radpipe.ports import Keep
+from radpipe.reading import Reading
+from radpipe.report import Person, Report, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+    from radpipe.store import SqlStore
+
+FORMS = ("text", "json", "fhir", "sr", "hl7", "html")
+SENT_ON_SIGNING = (("sr", "dcm"), ("fhir", "json"))
+PAGE_SIDE_PX = 1400
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A store opened for people."""
+
+    store: SqlStore
+    keep: Keep
+    read_file: Callable[..., bytes]  # Source.read: a FileRef's bytes, or InputError
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def find(self, key: str) -> tuple[Reading, Report]:
+        """By report key or study key, or the beginning of either. Raises UnknownKey if none or several match."""
+        report = self.store.report(self.store.report_key(key))
+        reading = self.store.reading(report.run_key)
+        if reading is None:
+            raise UnknownKey(f"the reading {report.run_key} of report {report.report_key} is not in the store")
+        return reading, report
+
+    def person(self, user: str) -> Person:
+        """Who acts. Raises NotAllowed for nobody or an unknown user."""
+        if not user:
+            raise NotAllowed("who are you? give --user NAME or set RADPIPE_USER")
+        person = self.store.person(user)
+        if person is None:
+            raise NotAllowed(
+                f"{user} is not known here; a person with their role is entered by "
+                f"`radpipe people add {user} --name FAMILY^GIVEN --role radiologist`"
+            )
+        return person
+
+    def accept(self, key: str, finding: str, user: str) -> Report:
+        """Confirm one finding."""
+        by = self.person(user)
+        return self._corrected(key, "accept", finding, by, lambda r: review.accept(r, finding, by, self.clock()))
+
+    def reject(self, key: str, finding: str, user: str, reason: str = "") -> Report:
+        """Strike one finding."""
+        by = self.person(user)
+        return self._corrected(
+            key, "reject", finding, by, lambda r: review.reject(r, finding, by, self.clock(), reason=reason)
+        )
+
+    def edit(self, key: str, finding: str, text: str, user: str) -> Report:
+        """Reword one finding."""
+        by = self.person(user)
+        return self._corrected(key, "edit", finding, by, lambda r: review.edit(r, finding, text, by, self.clock()))
+
+    def sign(self, key: str, user: str) -> Report:
+        """Sign, and put the report's forms into the outbox, in one transaction."""
+        by = self.person(user)
+        reading, report = self.find(key)
+        return self._sent(reading, review.sign(report, by, self.clock()), "sign", by)
+
+    def addendum(self, key: str, text: str, user: str) -> Report:
+        """Add to a signed report and send it again, in one transaction."""
+        by = self.person(user)
+        reading, report = self.find(key)
+        return self._sent(reading, review.addendum(report, text, by, self.clock()), "addendum", by)
+
+    def render(self, reading: Reading, report: Report, form: str) -> bytes:
+        """The report in one of FORMS. Raises InputError where the source's header is no longer kept."""
+        from radpipe import sinks
+
+        if form == "sr":
+            return sinks.dicom_sr.render(reading, report, self._headers(reading))
+        if form == "html":
+            current, prior = self._pictures(reading)
+            return sinks.html.render(reading, report, current, prior, now=self.clock())
+        simple = {
+            "text": sinks.text.render,
+            "json": sinks.json_report.render,
+            "fhir": sinks.fhir.render,
+            "hl7": sinks.hl7.render,
+        }
+        return simple[form](reading, report)
+
+    def deliver(self, outbox: Path) -> int:
+        """Write what is pending into the outbox folder; how many were written. Safe to repeat."""
+        return self.store.deliver_to_folder(outbox)
+
+    def _corrected(self, key: str, action: str, finding: str, by: Person, step: Callable[[Report], Report]) -> Report:
+        _, report = self.find(key)
+        changed = step(report)
+        self.store.save_report(changed, action=action, by=by, detail=finding)
+        return changed
+
+    def _sent(self, reading: Reading, report: Report, action: str, by: Person) -> Report:
+        from radpipe.store import Delivery
+
+        deliveries = []
+        for form, suffix in SENT_ON_SIGNING:
+            content = self.render(reading, report, form)
+            name = f"{reading.study.study_key}-{report.report_key}-v{report.version}.{form}.{suffix}"
+            deliveries.append(Delivery(destination="folder", kind=form, name=name, content=content))
+        self.store.save_report(report, action=action, by=by, deliveries=tuple(deliveries))
+        return report
+
+    def _headers(self, reading: Reading) -> dict[str, Dataset]:
+        """Headers of the study's images and of the prior's, by SOP Instance UID."""
+        wanted = [image.sop_instance_uid for image in reading.study.images]
+        if reading.prior is not None:
+            wanted.append(reading.prior.sop_instance_uid)
+        headers = {}
+        for uid in wanted:
+            content = self.keep.get(uid, HEADER)
+            if content is not None:
+                headers[uid] = dicom.read_header(content)
+        return headers
+
+    def _pictures(self, reading: Reading) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """Pictures for the page: of the image read, and of the prior compared with."""
+        read = [choice.sop_instance_uid for choice in reading.choices if choice.chosen and reading.is_read]
+        current = {uid: picture for uid in read if (picture := self._picture(reading, uid))}
+        prior: dict[str, bytes] = {}
+        if reading.prior is not None:
+            earlier = self.store.study_reading(reading.prior.study_instance_uid)
+            uid = reading.prior.sop_instance_uid
+            picture = self._picture(earlier, uid) if earlier else None
+            if picture:
+                prior[uid] = picture
+        return current, prior
+
+    def _picture(self, reading: Reading, sop_instance_uid: str) -> bytes | None:
+        """From the original file while it is there and unchanged, else the kept thumbnail."""
+        from radpipe.sinks.picture import png
+
+        image = next((i for i in reading.study.images if i.sop_instance_uid == sop_instance_uid), None)
+        if image is not None:
+            try:
+                content = self.read_file(image.file)
+                if hashlib.sha256(content).hexdigest() == image.sha256:
+                    return png((dicom.presentation(content) * 255).astype("uint8"), PAGE_SIDE_PX)
+            except InputError:
+                pass  # moved or deleted since: the thumbnail serves
+        kept = self.keep.get(sop_instance_uid, THUMBNAIL)
+        return None if kept is None else _as_png(kept)
+
+
+def is_preliminary(report: Report) -> bool:
+    """True until signed."""
+    return report.status is Status.DRAFT
+
+
+def _as_png(picture: bytes) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(picture)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,144 @@
+"""From a model's answer to findings with evidence: decision, box, side. Pure; the card decides, not this module.
+
+The box comes from the model's per-patch logits. It shows where the network's score comes from, which is not a
+segmentation: it bounds the connected patches around the strongest one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from radpipe.card import Label, ModelCard
+from radpipe.codes import Laterality
+from radpipe.finding import Decision, Evidence, Finding
+from radpipe.ports import Prediction
+from radpipe.preprocess import Placement
+
+Floats = npt.NDArray[np.float32]
+
+SIDED = frozenset(
+    {"atelectasis", "pleural_effusion", "lung_opacity", "mass", "nodule", "pneumonia", "pneumothorax", "consolidation",
+     "scarring", "pleural_thickening"}
+)  # fmt: skip
+"""Findings of which a side can be said; the heart, oedema, hyperinflation and a hernia have none."""
+
+BILATERAL_SHARE = 0.35
+"""Both sides are named when the weaker holds at least this share of the map's excess. A wording choice, not a
+measurement: the map is coarse (one patch is about 1/16 of the picture)."""
+
+BOX_LEVEL = 0.5
+"""Patches above this fraction of the way from the map's median to its maximum belong to the box."""
+
+
+def decide(probability: float, label: Label) -> Decision:
+    """present at and above the card's threshold, absent below its rule-out, unsure between."""
+    if probability >= label.threshold:
+        return Decision.PRESENT
+    return Decision.ABSENT if probability < label.rule_out else Decision.UNSURE
+
+
+def findings(
+    prediction: Prediction,
+    index: int,
+    card: ModelCard,
+    sop_instance_uid: str,
+    placement: Placement,
+    *,
+    frame: int | None = None,
+) -> tuple[Finding, ...]:
+    """Every label of the card, decided for image `index` of the batch, each with the image as evidence.
+
+    Present and unsure findings carry a box and, where one can be said, a side; boxes are in pixels of the upright
+    image (see `dicom.source_box`).
+    """
+    probabilities = prediction.probabilities[index]
+    if len(probabilities) != len(card.labels):
+        raise ValueError(f"{card.name} gave {len(probabilities)} probabilities for {len(card.labels)} labels")
+    found = []
+    for number, label in enumerate(card.labels):
+        probability = float(probabilities[number])
+        decision = decide(probability, label)
+        patches = prediction.maps[index, number]
+        stated = decision is not Decision.ABSENT
+        evidence = Evidence(
+            sop_instance_uid=sop_instance_uid,
+            frame=frame,
+            box_px=patch_box(patches, placement) if stated and label.finding != "abnormal" else None,
+            score=probability,
+            threshold=label.threshold,
+            model=card.identity,
+            source="patch map" if stated else "whole image",
+        )
+        found.append(
+            Finding(
+                finding=label.finding,
+                code=label.code,
+                decision=decision,
+                probability=probability,
+                threshold=label.threshold,
+                rule_out=label.rule_out,
+                evidence=(evidence,),
+                laterality=side(patches, placement) if stated and label.finding in SIDED else None,
+            )
+        )
+    return tuple(found)
+
+
+def patch_box(patches: Floats, placement: Placement) -> tuple[int, int, int, int] | None:
+    """Bounds, in source pixels, of the connected patches around the strongest of `patches` (h, w). None for a flat map."""
+    inside = _in_picture(patches, placement)
+    values = np.where(inside, patches, -np.inf)
+    peak = float(values.max())
+    base = float(np.median(patches[inside])) if inside.any() else peak
+    if not peak > base:
+        return None
+    strong = values >= base + BOX_LEVEL * (peak - base)
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    members = _component(strong, int(row), int(column))
+    rows, columns = [r for r, _ in members], [c for _, c in members]
+    height, width = patches.shape
+    return placement.box_px((min(rows) / height, min(columns) / width, (max(rows) + 1) / height, (max(columns) + 1) / width))
+
+
+def side(patches: Floats, placement: Placement) -> Laterality | None:
+    """The patient's side on which the map's excess lies: the patient's right is at an upright picture's left."""
+    inside = _in_picture(patches, placement)
+    if not inside.any():
+        return None
+    excess = np.where(inside, np.maximum(patches - np.quantile(patches[inside], 0.75), 0.0), 0.0)
+    columns = np.flatnonzero(inside.any(axis=0))
+    middle = (columns[0] + columns[-1] + 1) / 2
+    centres = np.arange(patches.shape[1]) + 0.5
+    right = float(excess[:, centres < middle].sum())
+    left = float(excess[:, centres > middle].sum())
+    total = left + right
+    if total <= 0.0:
+        return None
+    if min(left, right) / total >= BILATERAL_SHARE:
+        return Laterality.BILATERAL
+    return Laterality.LEFT if left > right else Laterality.RIGHT
+
+
+def _in_picture(patches: Floats, placement: Placement) -> npt.NDArray[np.bool_]:
+    """Which patches show the picture rather than padding: (h, w) bool."""
+    height, width = patches.shape
+    top, left, bottom, right = placement.content
+    rows = (np.arange(height) + 0.5) / height
+    columns = (np.arange(width) + 0.5) / width
+    in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    mask: npt.NDArray[np.bool_] = in_rows[:, None] & in_columns[None, :]
+    return mask
+
+
+def _component(strong: npt.NDArray[np.bool_], row: int, column: int) -> list[tuple[int, int]]:
+    """Patches of `strong` that touch (row, column) over edges or corners."""
+    height, width = strong.shape
+    seen, waiting = {(row, column)}, [(row, column)]
+    while waiting:
+        r, c = waiting.pop()
+        for near in ((r + i, c + j) for i in (-1, 0, 1) for j in (-1, 0, 1)):
+            if near not in seen and 0 <= near[0] < height and 0 <= near[1] < width and strong[near]:
+                seen.add(near)
+                waiting.append(near)
+    return sorted(seen)

@@ -1,0 +1,260 @@
+"""From findings to a drafted report: sections of sentences, each with the evidence that it rests on. Pure.
+
+Wording follows the decision: present is stated as detected, unsure as possible with the score beside it, absent names the
+images examined. The model's findings are "detected", never "diagnosed". Findings stand in a chest report's usual order
+(`codes.REPORT_ORDER`), the impression by urgency. Nothing here can write a sentence about change without a prior image:
+`report.Sentence` refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from radpipe.card import ModelCard
+from radpipe.codes import REPORT_ORDER, Laterality, finding_words
+from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Prior
+from radpipe.report import Origin, Report, Section, SectionName, Sentence, Stance
+from radpipe.study import Basis, Image, Study, View
+
+VIEW_WORDS = {View.PA: "posteroanterior (PA)", View.AP: "anteroposterior (AP)", View.LATERAL: "lateral"}
+
+CHANGE_WORDS = {
+    ChangeKind.NEW: "is new",
+    ChangeKind.INCREASED: "has increased",
+    ChangeKind.DECREASED: "has decreased",
+    ChangeKind.UNCHANGED: "is unchanged within the model's repeatability",
+    ChangeKind.RESOLVED: "is no longer detected",
+    ChangeKind.NOT_COMPARABLE: "cannot be compared",
+}
+
+_STANCES = {Decision.PRESENT: Stance.PRESENT, Decision.ABSENT: Stance.ABSENT, Decision.UNSURE: Stance.UNSURE}
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a draft is written from. `image` is the one that the model read; `examined` are all images chosen."""
+
+    study: Study
+    image: Image
+    examined: tuple[Image, ...]
+    findings: tuple[Finding, ...]  # decided labels, assessed or not
+    changes: tuple[Change, ...]
+    prior: Prior | None
+    why_no_prior: str | None
+    card: ModelCard
+    urgency: tuple[str, ...]  # finding names, most urgent first
+
+
+def draft(material: Material, run_key: str) -> Report:
+    """The report of one read study, as a draft. The same material gives the same report."""
+    sections = (
+        Section(SectionName.INDICATION, (_indication(material),)),
+        Section(SectionName.TECHNIQUE, _technique(material)),
+        Section(SectionName.COMPARISON, (_comparison(material),)),
+        Section(SectionName.FINDINGS, _findings(material)),
+        Section(SectionName.IMPRESSION, _impression(material)),
+        Section(SectionName.NOT_ASSESSED, _not_assessed(material)),
+    )
+    key = hashlib.sha256(f"report {run_key}".encode()).hexdigest()[:16]
+    return Report(
+        report_key=key,
+        study_instance_uid=material.study.study_instance_uid,
+        run_key=run_key,
+        sections=tuple(section for section in sections if section.sentences),
+    )
+
+
+def change_words(change: Change, prior_date: date | None) -> str:
+    """A change as the end of a sentence: "has increased since 2025-11-02 (0.44 to 0.81)"."""
+    words = CHANGE_WORDS[change.change]
+    since = "" if prior_date is None or change.change is ChangeKind.NOT_COMPARABLE else f" since {prior_date.isoformat()}"
+    scores = ""
+    if change.prior_probability is not None and change.current_probability is not None:
+        scores = f" (score {change.prior_probability:.2f} then, {change.current_probability:.2f} now)"
+    reason = f": {change.why}" if change.change is ChangeKind.NOT_COMPARABLE and change.why else ""
+    return f"{words}{since}{scores}{reason}"
+
+
+def subject(finding: str, laterality: Laterality | None) -> str:
+    """ "left pleural effusion", "bilateral lung opacity", "cardiomegaly"."""
+    words = finding_words(finding)
+    return f"{laterality.value} {words}" if laterality is not None else words
+
+
+def _indication(material: Material) -> Sentence:
+    reason = material.study.reason_for_study.strip()
+    text = _closed(reason) if reason else "No indication was given with the study."
+    source = "ReasonForTheRequestedProcedure" if reason else "no reason for study in the attributes"
+    return Sentence(text, (_seen(material.image, source),), Origin.TAGS)
+
+
+def _technique(material: Material) -> tuple[Sentence, ...]:
+    sentences = []
+    for image in material.examined:
+        view = f", {VIEW_WORDS[image.view]} view" if image.view else ", view not known"
+        told = {Basis.IMAGE: " (told from the image)", Basis.DESCRIPTION: " (from the description)"}
+        basis = told.get(image.view_basis, "") if image.view_basis else ""
+        spacing = f", pixel spacing {image.spacing_mm[0]:.3g} x {image.spacing_mm[1]:.3g} mm ({image.spacing_source})" if (
+            image.spacing_mm) else ", pixel spacing not known: no size is stated"  # fmt: skip
+        text = (
+            f"{_capital(image.body_part.lower() or 'unnamed region')} radiograph ({image.modality}){view}{basis}, "
+            f"{image.columns} x {image.rows} pixels{spacing}."
+        )
+        sentences.append(Sentence(text, (_seen(image, "Modality, ViewPosition, Rows, Columns, PixelSpacing"),), Origin.TAGS))
+    age = _age_years(material.study)
+    youngest, oldest = material.card.input.patient_age_years
+    if age is not None and not youngest <= age <= oldest:
+        text = f"The patient's age lies outside the {youngest} to {oldest} years on which the model was studied."
+        sentences.append(Sentence(text, (_seen(material.image, "PatientAge, PatientBirthDate"),), Origin.TAGS))
+    return tuple(sentences)
+
+
+def _comparison(material: Material) -> Sentence:
+    prior = material.prior
+    if prior is None:
+        text = f"None: {material.why_no_prior or 'no earlier study of this patient is in the store'}."
+        return Sentence(_closed(text), (_seen(material.image, "search of the store"),), Origin.TAGS)
+    when = prior.study_date.isoformat() if prior.study_date else "unknown date"
+    text = f"Study of {when}: {prior.why}"
+    if prior.registration is not None:
+        text += f"; {prior.registration.why}"
+    return Sentence(_closed(text), (_seen(material.image, "search of the store", prior.sop_instance_uid),), Origin.TAGS)
+
+
+def _findings(material: Material) -> tuple[Sentence, ...]:
+    changes = {change.finding: change for change in material.changes}
+    sentences = []
+    for finding in sorted(_assessed(material), key=_report_place):
+        sentences.append(_finding_sentence(finding, material))
+        change = changes.get(finding.finding)
+        if change is not None and material.prior is not None:
+            sentences.append(_change_sentence(finding, change, material.prior))
+    return tuple(sentences)
+
+
+def _finding_sentence(finding: Finding, material: Material) -> Sentence:
+    words = subject(finding.finding, finding.laterality)
+    numbers = f"score {finding.probability:.2f}, threshold {finding.threshold:.2f}"
+    if finding.finding == "abnormal":
+        text = {
+            Decision.PRESENT: f"The image as a whole scores as abnormal ({numbers}).",
+            Decision.UNSURE: f"Whether the image as a whole is abnormal is uncertain ({numbers}).",
+            Decision.ABSENT: f"The image as a whole scores below the threshold for abnormal ({numbers}).",
+        }[finding.decision]
+    elif finding.decision is Decision.PRESENT:
+        text = f"{_capital(words)} detected ({numbers})."
+    elif finding.decision is Decision.UNSURE:
+        text = f"Possible {words}: uncertain ({numbers}; ruled out below {finding.rule_out:.2f})."
+    else:
+        text = f"No {words} detected on the {_examined_words(material)} ({numbers})."
+    return Sentence(text, finding.evidence, Origin.MODEL, _STANCES[finding.decision], finding.finding)
+
+
+def _change_sentence(finding: Finding, change: Change, prior: Prior) -> Sentence:
+    evidence = Evidence(
+        sop_instance_uid=change.current_sop_instance_uid,
+        box_px=finding.evidence[0].box_px,
+        score=change.score,
+        model=finding.evidence[0].model,
+        source="comparison of scores with the prior",
+        prior_sop_instance_uid=change.prior_sop_instance_uid,
+    )
+    text = _closed(f"The {finding_words(finding.finding)} {change_words(change, prior.study_date)}")
+    return Sentence(text, (evidence,), Origin.MODEL, _STANCES[finding.decision], finding.finding, change.change)
+
+
+def _impression(material: Material) -> tuple[Sentence, ...]:
+    changes = {change.finding: change for change in material.changes}
+    ranked = sorted(
+        _assessed(material),
+        key=lambda finding: (_urgency_place(finding.finding, material.urgency), -finding.probability),
+    )
+    stated = [finding for finding in ranked if finding.decision is Decision.PRESENT and finding.finding != "abnormal"]
+    unsure = [finding for finding in ranked if finding.decision is Decision.UNSURE and finding.finding != "abnormal"]
+    sentences = []
+    for finding in (*stated, *unsure):
+        words = subject(finding.finding, finding.laterality)
+        text = _capital(words) if finding.decision is Decision.PRESENT else f"Possible {words}"
+        change = changes.get(finding.finding)
+        evidence, kind = finding.evidence, None
+        if change is not None and material.prior is not None and change.change is not ChangeKind.NOT_COMPARABLE:
+            text += f", {change.change.value.replace('_', ' ')}"
+            text += f" since {material.prior.study_date.isoformat()}" if material.prior.study_date else " since the prior"
+            evidence = (*evidence, *_change_sentence(finding, change, material.prior).evidence)
+            kind = change.change
+        sentences.append(Sentence(f"{text}.", evidence, Origin.MODEL, _STANCES[finding.decision], finding.finding, kind))
+    for finding in ranked:
+        change = changes.get(finding.finding)
+        if change is not None and change.change is ChangeKind.RESOLVED and material.prior is not None:
+            sentences.append(_change_sentence(finding, change, material.prior))
+    if not sentences:
+        sentences.append(_nothing_found(material))
+    return tuple(sentences)
+
+
+def _nothing_found(material: Material) -> Sentence:
+    evidence = tuple(finding.evidence[0] for finding in _assessed(material))
+    names = ", ".join(
+        finding_words(f.finding) for f in sorted(_assessed(material), key=_report_place) if f.finding != "abnormal"
+    )
+    if not evidence:
+        return Sentence("The model assesses no finding well enough to state one.", (_seen(material.image, "model card"),))
+    overall = next((finding for finding in material.findings if finding.finding == "abnormal"), None)
+    beside = ", but the image as a whole scores as abnormal" if overall and overall.decision is Decision.PRESENT else ""
+    text = f"None of the findings assessed by this model was detected ({names}){beside}."
+    return Sentence(text, evidence, Origin.MODEL, Stance.STATEMENT)
+
+
+def _not_assessed(material: Material) -> tuple[Sentence, ...]:
+    weak = [finding_words(label.finding) for label in material.card.labels if not label.assessed]
+    card = Evidence(sop_instance_uid=material.image.sop_instance_uid, model=material.card.identity, source="model card")
+    sentences = []
+    if weak:
+        text = f"Too weak in validation to be stated: {', '.join(weak)}."
+        sentences.append(Sentence(text, (card,), Origin.MODEL))
+    if material.card.not_covered:
+        sentences.append(Sentence(f"Not covered: {', '.join(material.card.not_covered)}.", (card,), Origin.MODEL))
+    return tuple(sentences)
+
+
+def _assessed(material: Material) -> Sequence[Finding]:
+    strong = {label.finding for label in material.card.labels if label.assessed}
+    return [finding for finding in material.findings if finding.finding in strong]
+
+
+def _examined_words(material: Material) -> str:
+    views = [image.view.value if image.view else "frontal" for image in material.examined]
+    return f"{' and '.join(dict.fromkeys(views))} view{'s' if len(set(views)) > 1 else ''}"
+
+
+def _seen(image: Image, source: str, prior: str | None = None) -> Evidence:
+    return Evidence(sop_instance_uid=image.sop_instance_uid, source=source, prior_sop_instance_uid=prior)
+
+
+def _report_place(finding: Finding) -> int:
+    return REPORT_ORDER.index(finding.finding) if finding.finding in REPORT_ORDER else len(REPORT_ORDER)
+
+
+def _urgency_place(finding: str, urgency: Sequence[str]) -> int:
+    return urgency.index(finding) if finding in urgency else len(urgency)
+
+
+def _age_years(study: Study) -> float | None:
+    """From PatientAge (AS, PS3.5 6.2), else from the birth date."""
+    text = study.patient_age.strip()
+    if len(text) == 4 and text[:3].isdigit() and text[3] in "YMWD":
+        return int(text[:3]) / {"Y": 1, "M": 12, "W": 52, "D": 365}[text[3]]
+    born, taken = study.patient.patient_birth_date, study.study_date
+    return (taken - born).days / 365.25 if born and taken and taken >= born else None
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _closed(text: str) -> str:
+    text = text.rstrip()
+    return text if text.endswith((".", "?", "!")) else f"{text}."

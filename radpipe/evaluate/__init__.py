@@ -1,0 +1,1 @@
+"""How well a model reads: figures with their uncertainty. Part of the workbench, and of `radpipe evaluate`."""

@@ -1,0 +1,136 @@
+"""Discrimination, calibration and operating points of one finding, with intervals by a bootstrap over patients.
+
+A patient's images are no independent witnesses, so whole patients are drawn, with replacement.
+
+Axes: N images, R bootstrap samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What a threshold does: at and above it the finding is called."""
+
+    threshold: float
+    sensitivity: float
+    specificity: float
+    true_positives: int
+    positives: int
+    true_negatives: int
+    negatives: int
+
+
+def auc(scores: npt.ArrayLike, truth: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
+    """Area under the ROC curve of scores (N,) for truth (N,); ties count half. nan unless both classes are there.
+
+    `weights` (N,) counts an image so many times, 0 leaves it out.
+    """
+    values = np.asarray(scores, np.float64)
+    positive = np.asarray(truth, bool)
+    weight = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(values[order]) > 0, True))  # last image of each run of equal scores
+    up = np.diff(np.cumsum((weight * positive)[order])[ends], prepend=0.0)
+    down = np.diff(np.cumsum((weight * ~positive)[order])[ends], prepend=0.0)
+    total = up.sum() * down.sum()
+    if not total > 0:
+        return NAN
+    return float((up * (np.cumsum(down) - down / 2)).sum() / total)
+
+
+def patient_weights(patients: npt.ArrayLike, samples: int, seed: int) -> Floats:
+    """(R, N): how often each image is in each of `samples` bootstrap samples of patients."""
+    _, index = np.unique(np.asarray(patients), return_inverse=True)
+    count = int(index.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
+    return np.asarray(drawn[:, index], np.float64)
+
+
+def interval(values: npt.ArrayLike) -> tuple[float, float]:
+    """2.5th and 97.5th percentile of the values that are numbers; (nan, nan) if there are none."""
+    usable = np.asarray(values, np.float64)
+    usable = usable[np.isfinite(usable)]
+    if usable.size == 0:
+        return NAN, NAN
+    low, high = np.percentile(usable, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def auc_interval(scores: npt.ArrayLike, truth: npt.ArrayLike, weights: Floats) -> tuple[float, float]:
+    """95 % interval of the AUC over bootstrap `weights` (R, N) as `patient_weights` gives them."""
+    return interval([auc(scores, truth, row) for row in weights])
+
+
+def average_precision(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Mean precision over the positives. Depends on the prevalence of the images at hand. nan without positives."""
+    positive = np.asarray(truth, bool)[np.argsort(-np.asarray(scores, np.float64), kind="stable")]
+    if not positive.any():
+        return NAN
+    precision = np.cumsum(positive) / np.arange(1, len(positive) + 1)
+    return float(precision[positive].mean())
+
+
+def brier(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Mean squared error of the probabilities."""
+    return float(np.mean((np.asarray(probabilities, np.float64) - np.asarray(truth, np.float64)) ** 2))
+
+
+def calibration_curve(probabilities: npt.ArrayLike, truth: npt.ArrayLike, bins: int = 10) -> list[tuple[float, float, int]]:
+    """(mean probability, fraction positive, images) in `bins` groups of equal size, lowest first."""
+    values, positive = np.asarray(probabilities, np.float64), np.asarray(truth, np.float64)
+    groups = np.array_split(np.argsort(values, kind="stable"), bins)
+    return [(float(values[g].mean()), float(positive[g].mean()), len(g)) for g in groups if len(g)]
+
+
+def calibration_error(probabilities: npt.ArrayLike, truth: npt.ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error over groups of equal size."""
+    curve = calibration_curve(probabilities, truth, bins)
+    return sum(abs(mean - fraction) * count for mean, fraction, count in curve) / max(sum(c for _, _, c in curve), 1)
+
+
+def operating_point(scores: npt.ArrayLike, truth: npt.ArrayLike, threshold: float) -> OperatingPoint:
+    """Sensitivity and specificity of calling the finding at and above `threshold`; nan for a class that is not there."""
+    called, positive = np.asarray(scores, np.float64) >= threshold, np.asarray(truth, bool)
+    hit, quiet = int((called & positive).sum()), int((~called & ~positive).sum())
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    return OperatingPoint(
+        threshold=threshold,
+        sensitivity=hit / positives if positives else NAN,
+        specificity=quiet / negatives if negatives else NAN,
+        true_positives=hit,
+        positives=positives,
+        true_negatives=quiet,
+        negatives=negatives,
+    )
+
+
+def threshold_at_specificity(scores: npt.ArrayLike, truth: npt.ArrayLike, specificity: float) -> float:
+    """The lowest threshold with at least this specificity: midway between two neighbouring scores of negatives."""
+    negatives = np.sort(np.asarray(scores, np.float64)[~np.asarray(truth, bool)])
+    if negatives.size == 0:
+        raise ValueError("no image without the finding: a specificity cannot be set")
+    index = min(int(np.ceil(specificity * negatives.size)), negatives.size)
+    below = negatives[index - 1] if index else negatives[0]
+    above = negatives[index] if index < negatives.size else np.nextafter(below, np.inf)
+    return float((below + above) / 2) if above > below else float(np.nextafter(below, np.inf))
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927); (nan, nan) for no trials."""
+    if trials == 0:
+        return NAN, NAN
+    z, share = 1.959964, successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
+    scale = 1 + z * z / trials
+    return (centre - half) / scale, (centre + half) / scale

@@ -1,0 +1,207 @@
+"""A report as a DICOM Comprehensive SR document: TID 1500 Measurement Report (PS3.16), see `sr_content` for its tree.
+
+Comprehensive SR (PS3.3 A.35.3), not Comprehensive 3D SR: a radiograph has no frame of reference, all regions are 2D SCOORDs,
+and more archives and viewers take it.
+
+State: a draft is PARTIAL, UNVERIFIED, PRELIMINARY; a signed report is COMPLETE, VERIFIED, FINAL and names who signed it.
+The document belongs to the images' study and has a series of its own. Its UIDs are derived from the report's key and
+version, so that sending it again gives the same object, not a second one; a signed document names its predecessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from io import BytesIO
+
+import highdicom as hd
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.uid import ComprehensiveSRStorage
+from pydicom.valuerep import PersonName
+
+from radpipe import __version__
+from radpipe.errors import DraftError
+from radpipe.reading import Reading
+from radpipe.report import Report
+from radpipe.sinks import sr_content
+from radpipe.sinks.identifiers import person_name, stable_uid, timestamp
+from radpipe.sinks.stated import as_of, is_preliminary
+
+suffix = ".dcm"
+
+SERIES_NUMBER = 9900
+UTF_8 = "ISO_IR 192"
+
+_COPIED = (
+    # Patient, PS3.3 C.7.1.1
+    "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence", "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientNames", "EthnicGroup",
+    "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "QualityControlSubject",
+    # General Study, C.7.2.1, and Patient Study, C.7.2.2
+    "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName",
+    "StudyDescription", "ProcedureCodeSequence", "ReferencedStudySequence", "PatientAge", "PatientSize", "PatientWeight",
+    "AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "TimezoneOffsetFromUTC",
+)  # fmt: skip
+_TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
+    "ReferringPhysicianName",
+)  # fmt: skip
+_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+
+
+@dataclass(frozen=True, slots=True)
+class SrSink:
+    """A `ports.Sink`: this module with the headers of the images that the report speaks of."""
+
+    source_headers: Mapping[str, Dataset]
+    suffix: str = suffix
+
+    def render(self, reading: Reading, report: Report) -> bytes:
+        """See `render`."""
+        return render(reading, report, self.source_headers)
+
+
+def sop_instance_uid(report_key: str, version: int) -> str:
+    """The document's UID: the same for the same report and version."""
+    return stable_uid("sr", report_key, version)
+
+
+def series_instance_uid(report_key: str) -> str:
+    """The series that holds all versions of one report."""
+    return stable_uid("sr-series", report_key)
+
+
+def render(reading: Reading, report: Report, source_headers: Mapping[str, Dataset]) -> bytes:
+    """The document as a DICOM file (PS3.10, Explicit VR Little Endian).
+
+    `source_headers`: SOPInstanceUID -> dataset without pixels, of every image that the report refers to, the prior's too.
+    Raises DraftError if one is missing.
+    """
+    uids = sr_content.referenced_uids(reading, report)
+    root = sr_content.measurement_report(reading, report, source_headers)
+    current = [uid for uid in uids if source_headers[uid].StudyInstanceUID == report.study_instance_uid]
+    if not current:
+        raise DraftError(f"report {report.report_key} refers to no image of its own study; an SR needs one")
+    source = source_headers[current[0]]
+    ordered = [*current, *(uid for uid in uids if uid not in current)]
+    document = hd.sr.ComprehensiveSR(
+        evidence=[_stand_in(source_headers[uid]) for uid in ordered],
+        content=root,
+        series_instance_uid=series_instance_uid(report.report_key),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=sop_instance_uid(report.report_key, report.version),
+        instance_number=report.version,
+        manufacturer="radpipe",
+        manufacturer_model_name="radpipe",
+        software_versions=__version__,
+        series_description="Preliminary AI draft" if is_preliminary(report) else "Structured report",
+        is_complete=not is_preliminary(report),
+        is_final=not is_preliminary(report),
+        is_verified=False,  # _verify does it: highdicom would write the present time
+        previous_versions=_predecessors(report) or None,
+        coding_schemes=[
+            CodingSchemeIdentificationItem("99RADPIPE", name="radpipe local codes", responsible_organization="radpipe")
+        ],
+    )
+    _copy_patient_and_study(source, document)
+    _set_times(document, reading, report)
+    _verify(document, reading, report)
+    document.SpecificCharacterSet = _charset(source, document)
+    file = BytesIO()
+    document.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _stand_in(header: Dataset) -> Dataset:
+    """What highdicom needs of a header, without the patient: it checks names and dates and would refuse or warn of what
+    a PACS has sent. The true attributes are copied afterwards, as they are."""
+    stand_in = Dataset()
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(stand_in, keyword, header[keyword].value)
+    for keyword in _TYPE_2:
+        setattr(stand_in, keyword, "")
+    return stand_in
+
+
+def _copy_patient_and_study(source: Dataset, document: Dataset) -> None:
+    for keyword in _COPIED:
+        if keyword in source:
+            document[keyword] = deepcopy(source[keyword])
+
+
+def _predecessors(report: Report) -> list[Dataset]:
+    """The version before this one (PS3.3 C.17.2, Predecessor Documents Sequence); drafts replace nothing."""
+    if is_preliminary(report) or report.version == 1:
+        return []
+    previous = Dataset()
+    previous.SOPClassUID = ComprehensiveSRStorage
+    previous.SOPInstanceUID = sop_instance_uid(report.report_key, report.version - 1)
+    previous.StudyInstanceUID = report.study_instance_uid
+    previous.SeriesInstanceUID = series_instance_uid(report.report_key)
+    return [previous]
+
+
+def _set_times(document: Dataset, reading: Reading, report: Report) -> None:
+    """Times of the content, not of the rendering: the same version must give the same bytes under the same UID."""
+    at = as_of(reading, report)
+    date = at.strftime("%Y%m%d") if at else document.StudyDate or "19000101"
+    time = at.strftime("%H%M%S") if at else document.StudyTime or "000000"
+    document.ContentDate = document.InstanceCreationDate = document.SeriesDate = date
+    document.ContentTime = document.InstanceCreationTime = document.SeriesTime = time
+    for item in document.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in item:
+            del item.ContributionDateTime
+
+
+def _verify(document: Dataset, reading: Reading, report: Report) -> None:
+    """PS3.3 C.17.2: VERIFIED needs the verifying observer's name, organisation and time."""
+    if is_preliminary(report) or report.signed_by is None or report.signed_at is None:
+        return
+    observer = Dataset()
+    observer.VerifyingObserverName = person_name(report.signed_by.name)
+    observer.VerifyingOrganization = report.signed_by.organisation or reading.study.institution_name or "not stated"
+    observer.VerificationDateTime = timestamp(report.signed_at)
+    observer.VerifyingObserverIdentificationCodeSequence = []
+    document.VerifyingObserverSequence = [observer]
+    document.VerificationFlag = "VERIFIED"
+
+
+def _charset(source: Dataset, document: Dataset) -> str | list[str]:
+    """The source's character set, or UTF-8 if the report has characters that it lacks."""
+    declared = source.get("SpecificCharacterSet") or ""
+    terms = list(declared) if isinstance(declared, MultiValue) else [declared]
+    encodings = convert_encodings(list(terms))
+    if all(_encodable(text, encodings) for text in _texts(document)):
+        return terms if len(terms) > 1 else terms[0]
+    return UTF_8
+
+
+def _encodable(text: str, encodings: list[str]) -> bool:
+    for encoding in encodings:
+        try:
+            # "ISO_IR 6" decodes as "iso8859" in pydicom, but only ASCII may be written under it
+            text.encode("ascii" if encoding in ("iso8859", "iso_ir_6") else encoding)
+        except UnicodeEncodeError:
+            continue
+        return True
+    return False
+
+
+def _texts(dataset: Dataset) -> list[str]:
+    texts: list[str] = []
+
+    def collect(_: Dataset, element: DataElement) -> None:
+        if element.VR in _TEXT_VRS and element.value is not None and not isinstance(element.value, Sequence):
+            values = element.value if isinstance(element.value, MultiValue) else [element.value]
+            for value in values:
+                texts.extend(str(value).replace("=", "^").split("^") if isinstance(value, PersonName) else [str(value)])
+
+    dataset.walk(collect)
+    return texts

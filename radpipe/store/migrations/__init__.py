@@ -1,0 +1,1 @@
+"""Schema revisions, run by `database` when a store is older than radpipe."""
