@@ -1,9 +1,9 @@
 """Compare with an earlier study: choose the prior, then say finding by finding what changed, and what cannot be said.
 
-A change is stated only where the two readings of one model differ by more than its repeatability: the limit within which
-95 % of the differences between two images of an unchanged chest lie (repeatability coefficient, QIBA; Raunig et al.
-2015, Stat Methods Med Res 24:27; Bland and Altman 1999, Stat Methods Med Res 8:135). The decisions then say which word
-is right (rows: now, columns: before; "beyond" the repeatability | within it):
+A change is stated only where the two readings of one model differ by more than its repeatability: the limit within
+which 95 % of the differences between two images of an unchanged chest lie (repeatability coefficient, QIBA; Raunig et
+al. 2015, Stat Methods Med Res 24:27; Bland and Altman 1999, Stat Methods Med Res 8:135). The decisions then say which
+word is right (rows: now, columns: before; "beyond" the repeatability | within it):
 
                 before present          before unsure           before absent
     present     increased, decreased    increased, decreased    new
@@ -13,8 +13,8 @@ is right (rows: now, columns: before; "beyond" the repeatability | within it):
     absent      resolved                not comparable          (no entry)
                 | not comparable        | not comparable
 
-"New" and "resolved" need present on one side and absent on the other. What is present now, was absent before and differs
-by less than the repeatability is not "unchanged": it may be new, so nothing is said about change, with the reason.
+"New" and "resolved" need present on one side and absent on the other. What is present now, was absent before and
+differs by less than the repeatability is not "unchanged": it may be new, so no change is stated, with the reason.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ _RADIOGRAPHS = frozenset({"CR", "DX", "RG"})
 """Projection radiographs compare with each other: computed, digital and film (PS3.3 C.7.3.1.1.1)."""
 
 _OPPOSITE = {(Laterality.LEFT, Laterality.RIGHT), (Laterality.RIGHT, Laterality.LEFT)}
-
-_CHANGED = (ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.NEW, ChangeKind.RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,25 +126,33 @@ def _change(
 ) -> tuple[ChangeKind, float, str]:
     """Kind, score and reason for one finding."""
     if here is None or there is None:
-        return ChangeKind.NOT_COMPARABLE, 0.0, f"the {'current' if here is None else 'prior'} image was not read for this"
-    if not registration.comparable:
-        return ChangeKind.NOT_COMPARABLE, 0.0, registration.why
+        missing = "current" if here is None else "prior"
+        return ChangeKind.NOT_COMPARABLE, 0.0, f"the {missing} image was not read for this"
+    if obstacle := _obstacle(here, there, label, registration):
+        return ChangeKind.NOT_COMPARABLE, 0.0, obstacle
     limit = label.repeatability_logit
-    if not (math.isfinite(limit) and limit > 0):
-        return ChangeKind.NOT_COMPARABLE, 0.0, "the model's card states no repeatability for this finding"
-    if len(models := _models(here) | _models(there)) > 1:
-        return ChangeKind.NOT_COMPARABLE, 0.0, f"the two images were read by different models: {', '.join(sorted(models))}"
     difference = logit(here.probability) - logit(there.probability)
     numbers = (
-        f"probability {there.probability:.2f} before, {here.probability:.2f} now; difference {difference:+.2f} in logits, "
-        f"repeatability {limit:.2f}"
+        f"probability {there.probability:.2f} before, {here.probability:.2f} now; "
+        f"difference {difference:+.2f} in logits, repeatability {limit:.2f}"
     )
-    if _matters(here) and _matters(there) and (here.laterality, there.laterality) in _OPPOSITE:
-        return ChangeKind.NOT_COMPARABLE, 0.0, f"now {here.laterality}, before {there.laterality}: not the same place"
     kind, words = _kind(here.decision, there.decision, difference, limit)
     within = math.erfc(abs(difference) / (limit / 1.96) / math.sqrt(2))  # how often noise alone differs by this much
     score = {ChangeKind.NOT_COMPARABLE: 0.0, ChangeKind.UNCHANGED: within}.get(kind, 1 - within)
     return kind, round(score, 4), f"{words}{numbers}"
+
+
+def _obstacle(here: Finding, there: Finding, label: Label, registration: Registration) -> str:
+    """Why the two readings of a finding must not be compared; "" if they may."""
+    if not registration.comparable:
+        return registration.why
+    if not (math.isfinite(label.repeatability_logit) and label.repeatability_logit > 0):
+        return "the model's card states no repeatability for this finding"
+    if len(models := _models(here) | _models(there)) > 1:
+        return f"the two images were read by different models: {', '.join(sorted(models))}"
+    if _matters(here) and _matters(there) and (here.laterality, there.laterality) in _OPPOSITE:
+        return f"now {here.laterality}, before {there.laterality}: not the same place"
+    return ""
 
 
 def _kind(now: Decision, before: Decision, difference: float, limit: float) -> tuple[ChangeKind, str]:
@@ -247,7 +253,7 @@ def _why_chosen(current: Study, current_image: Image, chosen: _Candidate, usable
     part = _body_part(chosen.study, chosen.image).lower()
     text = f"nearest earlier {view}{part}, {chosen.study.study_date} ({_days_before(current, chosen.study)})"
     if chosen.view_rank == 1:
-        text += f"; no earlier {current_image.view}: {chosen.image.view} compared with {current_image.view} as second best"
+        text += f"; second best, for there is no earlier {current_image.view}"
     elif chosen.view_rank == 2:
         text += "; the view of one of the two images is unknown"
     others = {one.study.study_instance_uid: one for one in sorted(usable, key=lambda one: -one.view_rank)}

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from radpipe import compare, detect, dicom, draft, register, triage
+from radpipe.card import InputSpec
 from radpipe.errors import InputError
-from radpipe.finding import Finding, Prior, Priority
+from radpipe.finding import Change, Finding, Prior
 from radpipe.ports import ImageModel, Keep, Prediction, Source, Store
 from radpipe.preprocess import Placement, model_input
 from radpipe.reading import ImageChoice, ModelRun, Reading, run_key
@@ -54,14 +55,15 @@ class Pipeline:
     rules: triage.Rules
     configuration_sha256: str
     model_sha256: str
-    input_spec: dicom.InputSpec
+    input_spec: InputSpec
     batch_studies: int = 8
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: None) -> Ingested:
     """Describe and group every file of the source and enter its studies in the store."""
-    described, aside = [], []
+    described: list[dicom.Described] = []
+    aside: list[SetAside] = []
     for item in pipeline.source.files():
         if isinstance(item, SetAside):
             aside.append(item)
@@ -69,13 +71,16 @@ def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: Non
         on_file(item.name)
         try:
             content = pipeline.source.read(item)
-            found = dicom.describe(content, item)
-            if found.image is not None:
-                pipeline.keep.put(found.image.sop_instance_uid, HEADER, dicom.header(content))
         except InputError as error:
             aside.append(SetAside(item.name, str(error)))
-        else:
-            described.append(found)
+            continue
+        found = dicom.look(content, item)
+        if isinstance(found, SetAside):
+            aside.append(found)
+            continue
+        described.append(found)
+        if found.image is not None:
+            pipeline.keep.put(found.sop_instance_uid, HEADER, dicom.header(content))
     studies, orphans = dicom.group(described, aside)
     for study in studies:
         pipeline.store.add_study(study)
@@ -130,15 +135,17 @@ class Run:
 
     def known(self) -> list[Reading]:
         """Readings that the store has already, without reading anything; takes their studies off the run."""
-        known, waiting = [], []
+        known: list[Reading] = []
+        waiting: list[Study] = []
         for study in self._waiting:
-            plan = _plan(self._pipeline, study)
-            reading = self._pipeline.store.reading(plan.run_key)
-            (known if reading else waiting).append(reading or study)
-            if reading:
+            reading = self._pipeline.store.reading(_plan(self._pipeline, study).run_key)
+            if reading is None:
+                waiting.append(study)
+            else:
+                known.append(reading)
                 self._unchanged.add(reading.run_key)
-        self._waiting = [item for item in waiting if isinstance(item, Study)]
-        return [item for item in known if isinstance(item, Reading)]
+        self._waiting = waiting
+        return known
 
     def read_next(self) -> list[Reading]:
         """Read one micro-batch. Every study of it comes back as a reading, read or not read with its reason."""
@@ -236,13 +243,21 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
     pipeline.keep.put(image.sop_instance_uid, THUMBNAIL, item.picture)
     found = _in_source_pixels(detect.findings(prediction, index, card, image.sop_instance_uid, item.placement), image)
     prior, why_no_prior, prior_findings = _prior(pipeline, item, image)
-    changes = ()
+    changes: tuple[Change, ...] = ()
     if prior is not None and prior.registration is not None:
         changes = compare.changes(
             found, prior_findings, card, prior.registration, image.sop_instance_uid, prior.sop_instance_uid
         )
     assessed = tuple(finding for finding in found if card.label(finding.finding).assessed)
-    priority = triage.prioritise(assessed, changes, read=True, in_distribution=True, why_not=None, rules=pipeline.rules)
+    priority = triage.prioritise(
+        assessed,
+        changes,
+        read=True,
+        in_distribution=True,
+        why_not=None,
+        rules=pipeline.rules,
+        prior_date=prior.study_date if prior else None,
+    )
     study = _with_image(plan.study, image, item.set_aside)
     material = draft.Material(
         study=study,
@@ -253,7 +268,7 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         prior=prior,
         why_no_prior=why_no_prior,
         card=card,
-        urgency=pipeline.rules.urgency,
+        urgency=triage.urgency(pipeline.rules),
     )
     total = item.decode_s + infer_s + time.perf_counter() - started
     return Reading(
@@ -326,7 +341,7 @@ def _prior(pipeline: Pipeline, item: _Prepared, image: Image) -> tuple[Prior | N
 
 def _not_read(pipeline: Pipeline, item: _Prepared, reason: str, image: Image | None = None) -> Reading:
     study = _with_image(item.plan.study, image, item.set_aside)
-    priority: Priority = triage.prioritise((), (), read=False, in_distribution=False, why_not=reason, rules=pipeline.rules)
+    priority = triage.prioritise((), (), read=False, in_distribution=False, why_not=reason, rules=pipeline.rules)
     return Reading(
         run_key=item.plan.run_key,
         study=study,

@@ -28,8 +28,8 @@ CORRELATION_LIMIT = 0.45
 """Comparable at and above; set on data, see benchmarks/registration.py and its last result."""
 
 STRAINED_LIMIT = 0.55
-"""The same for an alignment that had to turn, zoom or stretch the prior a good deal, or that covers little of the image:
-a false match bends until it fits, a true one (another breath, another field of view) then fits well."""
+"""The same for an alignment that had to turn, zoom or stretch the prior a good deal, or that covers little of the
+image: a false match bends until it fits, a true one (another breath, another field of view) then fits well."""
 
 MIRRORED_MARGIN = 0.08
 """The mirrored prior must match better by this much before the images are said to face different ways."""
@@ -47,6 +47,8 @@ STRETCH_LIMIT = 1.5
 """Ratio of the two singular values of the affine. A deep against a shallow breath reaches 1.45 in nih/ follow-ups."""
 
 SMALLEST_SIDE_PX = 32
+LONGEST_SHAPE = 4.0
+"""Long side over short side; beyond it nothing is left of the short side at the working resolution."""
 
 _LONG_SIDE = 256  # working resolution, long side
 _COARSE = 64  # resolution of the coarse search, long side
@@ -72,8 +74,8 @@ class _Level:
     @property
     def mirrored(self) -> _Level:
         """Left and right exchanged."""
-        image, mask, grey = (np.ascontiguousarray(part[:, ::-1]) for part in (self.image, self.mask, self.grey))
-        return _Level(image, mask, grey)
+        mask = np.ascontiguousarray(self.mask[:, ::-1])
+        return _Level(_float32(self.image[:, ::-1]), mask, _float32(self.grey[:, ::-1]))
 
 
 def register(current: npt.NDArray[Any], prior: npt.NDArray[Any]) -> Registration:
@@ -84,6 +86,8 @@ def register(current: npt.NDArray[Any], prior: npt.NDArray[Any]) -> Registration
     for name, image in (("current", current), ("prior", prior)):
         if image.ndim != 2 or min(image.shape) < SMALLEST_SIDE_PX:
             return Registration(0.0, False, f"the {name} image is smaller than {SMALLEST_SIDE_PX} pixels")
+        if max(image.shape) > LONGEST_SHAPE * min(image.shape):
+            return Registration(0.0, False, f"the {name} image is a strip, {image.shape[0]} x {image.shape[1]} pixels")
     here, there = _levels(current), _levels(prior)
     for name, level in (("current", here[2]), ("prior", there[2])):
         if float(level.mask.mean()) < 0.2:
@@ -170,7 +174,7 @@ def _levels(image: npt.NDArray[Any]) -> tuple[_Level, _Level, _Level]:
     rows, columns = values.shape
     scale = _LONG_SIDE / max(rows, columns)
     size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
-    values = cv2.resize(values, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    values = _float32(cv2.resize(values, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
     low, high = (float(value) for value in np.percentile(values, (1.0, 99.0)))
     values = np.clip((values - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
     mean = cv2.GaussianBlur(values, (0, 0), _CONTRAST_SIGMA)
@@ -185,7 +189,9 @@ def _levels(image: npt.NDArray[Any]) -> tuple[_Level, _Level, _Level]:
     return levels[2], levels[1], levels[0]
 
 
-def _coarse_starts(here: _Level, there: _Level, rotations_deg: tuple[float, ...], zooms: tuple[float, ...]) -> list[Array]:
+def _coarse_starts(
+    here: _Level, there: _Level, rotations_deg: tuple[float, ...], zooms: tuple[float, ...]
+) -> list[Array]:
     """The best shift for every rotation and zoom (pixels of the coarse level, current to prior), best match first."""
     import cv2
 
@@ -203,8 +209,8 @@ def _coarse_starts(here: _Level, there: _Level, rotations_deg: tuple[float, ...]
             turn[:, 2] += ((prior_width - width) / 2, (prior_height - height) / 2)
             size = (width, height)
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            moved = cv2.warpAffine(there.image, turn, size, flags=flags)
-            seen = cv2.warpAffine(there.mask.astype(np.float32), turn, size, flags=flags)
+            moved = _float32(cv2.warpAffine(there.image, turn, size, flags=flags))
+            seen = _float32(cv2.warpAffine(there.mask.astype(np.float32), turn, size, flags=flags))
             seen_spectrum = _spectrum(seen, side)
             product = _correlate(spectrum, _spectrum(moved, side))
             energy_here = _correlate(energy_spectrum, seen_spectrum)
@@ -224,12 +230,17 @@ def _coarse_starts(here: _Level, there: _Level, rotations_deg: tuple[float, ...]
     return [warp for _, warp in found]
 
 
+def _float32(array: npt.NDArray[Any]) -> Array:
+    """What OpenCV gave, contiguous and with its type known."""
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
 def _spectrum(image: Array, side: int) -> Array:
     import cv2
 
     padded = np.zeros((side, side), np.float32)
     padded[: image.shape[0], : image.shape[1]] = image
-    return np.asarray(cv2.dft(padded), dtype=np.float32)
+    return _float32(cv2.dft(padded))
 
 
 def _correlate(first: Array, second: Array) -> Array:
@@ -237,7 +248,7 @@ def _correlate(first: Array, second: Array) -> Array:
     import cv2
 
     product = cv2.mulSpectrums(first, second, 0, conjB=True)
-    return np.asarray(cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT), dtype=np.float32)
+    return _float32(cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT))
 
 
 def _refine(here: _Level, there: _Level, start: Array, iterations: int) -> Array:
@@ -250,7 +261,7 @@ def _refine(here: _Level, there: _Level, start: Array, iterations: int) -> Array
         _, warp = cv2.findTransformECC(here.image, there.image, start.copy(), cv2.MOTION_AFFINE, criteria, mask, 5)
     except cv2.error:  # not converged: images without overlap or without common structure
         return start
-    return np.asarray(warp, dtype=np.float32) if np.isfinite(warp).all() else start
+    return _float32(warp) if np.isfinite(warp).all() else start
 
 
 def _doubled(warp: Array) -> Array:
@@ -278,13 +289,13 @@ def _agreement(here: _Level, there: _Level, warp: Array) -> tuple[float, float]:
 
     size = (here.image.shape[1], here.image.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(there.image, warp, size, flags=flags)
+    moved = _float32(cv2.warpAffine(there.image, warp, size, flags=flags))
     seen = cv2.warpAffine(there.mask, warp, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     both = (here.mask > 0) & (seen > 0)
     overlap = float(both.sum()) / max(float((here.mask > 0).sum()), 1.0)
     if both.sum() < 64:
         return -1.0, overlap
-    grey = cv2.warpAffine(there.grey, warp, size, flags=flags)
+    grey = _float32(cv2.warpAffine(there.grey, warp, size, flags=flags))
     lit = both & (here.grey > _BLACK) & (grey > _BLACK)  # a black border is collimation, not anatomy
     return 0.5 * (_correlation(here.image[both], moved[both]) + _correlation(here.grey[lit], grey[lit])), overlap
 

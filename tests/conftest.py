@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,16 @@ def shared() -> Path:
     if not (path / "dicom").is_dir():
         pytest.skip("../shared is absent: this test reads data that may not be redistributed")
     return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where CI runs, a test that skips for want of a package or tool is a fault of CI's set-up: say so loudly."""
+    if os.environ.get("RADPIPE_CI") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("CI tolerates no skip: install what the skipped tests lack", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn skips into a failure in CI (on the controller, where the reports are)."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("RADPIPE_CI") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = 1

@@ -8,11 +8,10 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from sample_reading import sample_reading, sample_study
-
 from radpipe.reading import Reading
 from radpipe.report import Person, Role
 from radpipe.study import Study, study_key
+from tests.sample_reading import sample_reading, sample_study
 
 RADIOLOGIST = Person("mlindqvist", "Lindqvist^Maja", Role.RADIOLOGIST, "Example Hospital")
 RESIDENT = Person("jsilva", "Silva^Joana", Role.RESIDENT)

@@ -19,8 +19,8 @@ PLACEMENT = place(320, 320, CARD.input)  # ten source pixels a model pixel; eigh
 def prediction(probabilities: list[float], spots: list[tuple[int, int]]) -> Prediction:
     maps = np.zeros((1, len(probabilities), 8, 8), np.float32)
     for number in range(len(probabilities)):
-        for row, column in spots:
-            maps[0, number, row, column] = 4.0
+        for rank, (row, column) in enumerate(spots):
+            maps[0, number, row, column] = 4.0 if rank else 4.5  # the first is the peak
     return Prediction(
         probabilities=np.array([probabilities], np.float32),
         maps=maps,

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_cases import RADIOLOGIST, reading, study
 
 from radpipe.errors import StoreError
 from radpipe.finding import Change, Evidence, Finding, Measurement, Priority
@@ -19,6 +18,7 @@ from radpipe.reading import Reading
 from radpipe.report import Correction, Person, Report, Sentence, Verdict
 from radpipe.store import codec
 from radpipe.study import FileRef, Image, Patient, SetAside, Study
+from tests.store_cases import RADIOLOGIST, reading, study
 
 _zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 _far = timedelta(days=1)
@@ -44,9 +44,7 @@ st.register_type_strategy(
         st.builds(Sentence, text=_words, evidence=st.tuples(_evidence_of_change)),
     ),
 )
-st.register_type_strategy(
-    Change, st.builds(Change, current_sop_instance_uid=_words, prior_sop_instance_uid=_words)
-)
+st.register_type_strategy(Change, st.builds(Change, current_sop_instance_uid=_words, prior_sop_instance_uid=_words))
 st.register_type_strategy(Priority, st.builds(Priority, reasons=st.lists(st.text(), min_size=1, max_size=2).map(tuple)))
 
 

@@ -16,22 +16,21 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from store_cases import reading, sqlite_url, study
 
 import radpipe.store.database
 from radpipe.errors import StoreError
 from radpipe.ports import Store
 from radpipe.store import open_store
 from radpipe.store.tables import HEAD, metadata
+from tests.store_cases import reading, sqlite_url, study
 
 MIGRATIONS = Path(radpipe.store.database.__file__).parent / "migrations"
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    folders = os.pathsep.join([str(MIGRATIONS.parents[2]), str(Path(__file__).parent)])
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": folders},
+        env=os.environ | {"PYTHONPATH": str(MIGRATIONS.parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -106,7 +105,7 @@ def test_importing_the_room_does_not_load_sqlalchemy() -> None:
 def test_many_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
     start = time.time() + 2.0
     code = (
-        "import sys, time, alembic.command; from radpipe.store import open_store; import store_cases\n"
+        "import sys, time, alembic.command; from radpipe.store import open_store; from tests import store_cases\n"
         "open_store; time.sleep(max(0.0, float(sys.argv[2]) - time.time()))\n"
         "with open_store(sys.argv[1]) as store: store.add_study(store_cases.study(int(sys.argv[3])))"
     )

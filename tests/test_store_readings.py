@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sample_reading import not_read
-from store_cases import RADIOLOGIST, RESIDENT, key, reading, sqlite_url, study, ticking
 
 from radpipe import review
 from radpipe.errors import AlreadySigned, StoreError, UnknownKey
 from radpipe.reading import Reading
 from radpipe.report import Report, Status
 from radpipe.store import SqlStore, open_store
+from tests.sample_reading import not_read
+from tests.store_cases import RADIOLOGIST, RESIDENT, key, reading, sqlite_url, study, ticking
 
 AT = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 
@@ -194,9 +194,7 @@ def test_a_report_never_moves_to_another_study(store: SqlStore) -> None:
     first = reading()
     store.save_reading(first)
     with pytest.raises(StoreError, match="a report never moves"):
-        store.save_report(
-            replace(draft(first), version=2, study_instance_uid="2.25.2"), action="edit", by=RADIOLOGIST
-        )
+        store.save_report(replace(draft(first), version=2, study_instance_uid="2.25.2"), action="edit", by=RADIOLOGIST)
 
 
 def test_what_is_signed_can_only_be_added_to(store: SqlStore) -> None:
@@ -272,5 +270,3 @@ def test_findings_can_be_queried(store: SqlStore) -> None:
     with store._database.read() as connection:
         rows = connection.exec_driver_sql("SELECT finding, decision FROM findings ORDER BY ordinal").all()
     assert [tuple(row) for row in rows] == [(f.finding, f.decision.value) for f in first.findings]
-
-

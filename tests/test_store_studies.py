@@ -8,11 +8,11 @@ from datetime import date, time
 from pathlib import Path
 
 import pytest
-from store_cases import digest, sqlite_url, study, ticking
 
 from radpipe.errors import UnknownKey
 from radpipe.store import SqlStore, open_store
 from radpipe.study import FileRef, Patient, SetAside, Study
+from tests.store_cases import digest, sqlite_url, study, ticking
 
 
 @pytest.fixture
@@ -60,9 +60,7 @@ def test_what_a_later_part_does_not_say_is_not_forgotten(store: SqlStore) -> Non
 def test_a_study_whose_files_moved_is_the_same_and_its_new_place_is_known(store: SqlStore) -> None:
     before = study()
     store.add_study(before)
-    images = tuple(
-        replace(image, file=FileRef(Path("/elsewhere") / image.file.path.name)) for image in before.images
-    )
+    images = tuple(replace(image, file=FileRef(Path("/elsewhere") / image.file.path.name)) for image in before.images)
     assert store.add_study(replace(before, images=images)) is False
     assert store.study(before.study_key).images == images
     assert actions(store) == ["study.added"]

@@ -76,14 +76,15 @@ def open_pipeline(settings: Settings, paths: Sequence[Path]) -> Pipeline:
     from radpipe.sources.folder import FolderSource
 
     card = card_of(settings)
-    rules, rules_bytes = triage.load_rules(None if settings.triage_rules == Path("") else settings.triage_rules)
+    rules_file = triage.RULES_PATH if settings.triage_rules == Path("") else settings.triage_rules
+    rules = triage.read_rules(rules_file)
     return Pipeline(
         store=open_the_store(settings, make=True),
         keep=open_keep(settings),
         source=FolderSource(paths),
         model=LazyModel(settings, card),
         rules=rules,
-        configuration_sha256=settings.configuration_sha256(rules_bytes),
+        configuration_sha256=settings.configuration_sha256(rules_file.read_bytes()),
         model_sha256=card.sha256,
         input_spec=card.input,
         batch_studies=settings.batch_studies,

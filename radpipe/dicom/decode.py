@@ -7,18 +7,19 @@ out (JPEG with 12-bit samples, and the two retired JPEG processes) goes to GDCM 
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from radpipe.dicom import text
-from radpipe.dicom.extent import MAX_PIXELS, check_extent, undecodable
+from radpipe.dicom.codestream import check_codestream
+from radpipe.dicom.extent import check_extent, undecodable
+from radpipe.dicom.layout import Layout, read_layout
 from radpipe.dicom.parse import EXPLICIT_BIG, NATIVE, PYDICOM_ERRORS, Parsed, syntax_name
 from radpipe.errors import ImageError, InputError
 
@@ -29,7 +30,8 @@ PLUGINS = {
     "1.2.840.10008.1.2.4.57": "gdcm", "1.2.840.10008.1.2.4.70": "gdcm",
     "1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pylibjpeg", "1.2.840.10008.1.2.4.91": "pylibjpeg",
-    "1.2.840.10008.1.2.4.201": "pylibjpeg", "1.2.840.10008.1.2.4.202": "pylibjpeg", "1.2.840.10008.1.2.4.203": "pylibjpeg",
+    "1.2.840.10008.1.2.4.201": "pylibjpeg", "1.2.840.10008.1.2.4.202": "pylibjpeg",
+    "1.2.840.10008.1.2.4.203": "pylibjpeg",
     "1.2.840.10008.1.2.5": "pylibjpeg",
 }  # fmt: skip
 """Which of pydicom's decoding plugins decodes each compressed transfer syntax."""
@@ -37,28 +39,6 @@ PLUGINS = {
 _INSTALL = {
     "gdcm": "python-gdcm", "pyjpegls": "pyjpegls", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The Image Pixel module's attributes (PS3.3 C.7.6.3), checked."""
-
-    rows: int
-    columns: int
-    samples: int
-    frames: int
-    photometric: str
-    planar: int
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    keyword: str
-
-    @property
-    def is_colour(self) -> bool:
-        """True for pixels of three samples; PALETTE COLOR has one."""
-        return self.samples > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +57,7 @@ class Stored:
 def stored_frame(parsed: Parsed, frame: int) -> Stored:
     """The stored values of frame `frame`, counted from 1. Raises ImageError. Call within `quiet()`."""
     try:
-        layout = _layout(parsed)
+        layout = read_layout(parsed)
         if not 1 <= frame <= layout.frames:
             raise ImageError(f"it has no frame {frame}: it has {layout.frames}")
         if why := undecodable(parsed.transfer_syntax_uid):
@@ -95,45 +75,9 @@ def stored_frame(parsed: Parsed, frame: int) -> Stored:
         raise ImageError(f"its pixels ({how}) do not decode: they are damaged; send it again") from error
 
 
-def _layout(parsed: Parsed) -> Layout:
-    dataset = parsed.dataset
-    if parsed.pixels is None:
-        raise ImageError("it has no pixel data: export it again with its pixels")
-    rows, columns = text.integer(dataset, "Rows") or 0, text.integer(dataset, "Columns") or 0
-    if rows < 1 or columns < 1:
-        raise ImageError("it does not say how large its picture is (Rows, Columns): send it again from the PACS")
-    if rows * columns > MAX_PIXELS:
-        raise ImageError(f"its picture of {rows} x {columns} is too large: send it at a lower resolution")
-    samples = text.integer(dataset, "SamplesPerPixel") or 1
-    photometric = text.first(dataset, "PhotometricInterpretation").upper()
-    allocated = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(parsed.pixels.keyword)
-    allocated = allocated or text.integer(dataset, "BitsAllocated") or 0
-    stored = text.integer(dataset, "BitsStored") or allocated
-    if samples not in (1, 3) or allocated not in (1, 8, 16, 32, 64) or not 1 <= stored <= allocated:
-        raise ImageError(
-            f"its pixels are of an unknown form ({samples} samples of {stored} in {allocated} bits): send it again from the PACS"
-        )
-    high_bit = text.integer(dataset, "HighBit")
-    if high_bit is None or not stored - 1 <= high_bit < allocated:
-        high_bit = stored - 1
-    return Layout(
-        rows=rows,
-        columns=columns,
-        samples=samples,
-        frames=max(1, text.integer(dataset, "NumberOfFrames") or 1),
-        photometric=photometric or ("RGB" if samples == 3 else "MONOCHROME2"),
-        planar=1 if text.integer(dataset, "PlanarConfiguration") == 1 else 0,
-        allocated=allocated,
-        stored=stored,
-        high_bit=high_bit,
-        signed=text.integer(dataset, "PixelRepresentation") == 1,
-        keyword=parsed.pixels.keyword,
-    )
-
-
 def _native(parsed: Parsed, layout: Layout, index: int) -> Stored:
     """A view on the bytes where the form allows it; big-endian words of 8-bit samples, bits and colour go by pydicom."""
-    assert parsed.pixels is not None  # noqa: S101  `_layout` has seen to it
+    assert parsed.pixels is not None
     big = parsed.transfer_syntax_uid == EXPLICIT_BIG
     swapped_bytes = big and layout.allocated == 8 and parsed.pixels.vr != "OB"
     if layout.is_colour or layout.allocated == 1 or swapped_bytes:
@@ -163,12 +107,7 @@ def _meaning(layout: Layout) -> npt.NDArray[np.float64]:
 
 def _compressed(parsed: Parsed, layout: Layout, index: int) -> Stored:
     codestream = _codestream(parsed, layout, index)
-    size = _codestream_size(codestream, parsed.transfer_syntax_uid)
-    if size and size != (layout.rows, layout.columns):
-        raise ImageError(
-            f"its compressed picture is {size[0]} x {size[1]}, its header says {layout.rows} x {layout.columns}: "
-            "send it again from the PACS"
-        )
+    check_codestream(codestream, parsed.transfer_syntax_uid, layout)
     syntax = parsed.transfer_syntax_uid
     if syntax in (_JPEG_6_8, _JPEG_10_12) or (syntax == _JPEG_2_4 and layout.stored > 8):
         return _of_array(_by_gdcm(codestream, layout, syntax), layout)
@@ -181,7 +120,7 @@ def _compressed(parsed: Parsed, layout: Layout, index: int) -> Stored:
 
 def _codestream(parsed: Parsed, layout: Layout, index: int) -> bytes:
     """The compressed bytes of one frame, its fragments joined (PS3.5 A.4)."""
-    assert parsed.pixels is not None  # noqa: S101
+    assert parsed.pixels is not None
     if parsed.pixels.length is not None:
         raise ImageError(f"its pixels are not packed as {syntax_name(parsed.transfer_syntax_uid)} asks: send it again")
     offsets = text.value(parsed.dataset, "ExtendedOffsetTable"), text.value(parsed.dataset, "ExtendedOffsetTableLengths")
@@ -193,23 +132,28 @@ def _codestream(parsed: Parsed, layout: Layout, index: int) -> bytes:
 def _by_pydicom(
     value: bytes, layout: Layout, syntax: str, index: int, plugin: str, *, frames: int | None = None, pixel_vr: str = "OB"
 ) -> npt.NDArray[Any]:
-    array, _ = get_decoder(syntax).as_array(
-        value,
-        index=index,
-        decoding_plugin=plugin,
-        rows=layout.rows,
-        columns=layout.columns,
-        samples_per_pixel=layout.samples,
-        number_of_frames=frames or layout.frames,
-        photometric_interpretation=layout.photometric,
-        planar_configuration=layout.planar,
-        bits_allocated=layout.allocated,
-        bits_stored=layout.stored,
-        pixel_representation=int(layout.signed),
-        pixel_keyword=layout.keyword,
-        pixel_vr=pixel_vr,
-        transfer_syntax_uid=UID(syntax),
-    )
+    options: dict[str, Any] = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": layout.samples,
+        "number_of_frames": frames or layout.frames,
+        "photometric_interpretation": layout.photometric,
+        "planar_configuration": layout.planar,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "pixel_keyword": layout.keyword,
+        "pixel_vr": pixel_vr,
+        "transfer_syntax_uid": UID(syntax),
+    }
+    array: npt.NDArray[Any]
+    try:
+        array, _ = get_decoder(syntax).as_array(value, index=index, decoding_plugin=plugin, **options)
+    except BaseException as error:
+        # pylibjpeg-rle is written in Rust, whose panics arrive as an exception beside Exception, without a public name
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError("the decoder panicked") from error
     return array
 
 
@@ -247,29 +191,3 @@ def _of_array(array: npt.NDArray[Any], layout: Layout) -> Stored:
     cells = array.view(f"u{array.dtype.itemsize}")
     every = np.arange(1 << (8 * array.dtype.itemsize), dtype=cells.dtype)
     return Stored(cells, every.view(array.dtype).astype(np.float64), layout)
-
-
-def _codestream_size(codestream: bytes, syntax: str) -> tuple[int, int] | None:
-    """(rows, columns) that a codestream itself states, so that a damaged one cannot ask for gigabytes. None: unknown.
-
-    JPEG and JPEG-LS: the SOF marker (ITU-T T.81 B.2.2). JPEG 2000: the SIZ marker (ITU-T T.800 A.5.1).
-    """
-    if syntax >= "1.2.840.10008.1.2.4.90" or syntax.startswith("1.2.840.10008.1.2.4.20"):
-        start = codestream.find(b"\xff\x4f\xff\x51", 0, 4096)
-        if start < 0 or len(codestream) < start + 24:
-            return None
-        width, height, left, top = struct.unpack_from(">LLLL", codestream, start + 8)
-        return height - top, width - left
-    position = 2
-    while codestream[:2] == b"\xff\xd8" and position + 9 <= len(codestream):
-        if codestream[position] != 0xFF:
-            return None
-        marker = codestream[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">HH", codestream, position + 5)
-            return (height, width) if height and width else None
-        position += 2 + int(struct.unpack_from(">H", codestream, position + 2)[0])
-    return None

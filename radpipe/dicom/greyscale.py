@@ -28,7 +28,8 @@ class Lut:
 
     def __call__(self, values: Values) -> Values:
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
-        return self.entries[index.astype(np.intp)]
+        found: Values = self.entries[index.astype(np.intp)]
+        return found
 
     @property
     def top(self) -> float:

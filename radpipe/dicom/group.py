@@ -11,9 +11,7 @@ from radpipe.dicom.describe import Described
 from radpipe.study import Image, Patient, SetAside, Study
 
 
-def group(
-    described: Iterable[Described], set_aside: Iterable[SetAside]
-) -> tuple[tuple[Study, ...], tuple[SetAside, ...]]:
+def group(described: Iterable[Described], set_aside: Iterable[SetAside]) -> tuple[tuple[Study, ...], tuple[SetAside, ...]]:
     """The studies, by date then UID, and what was set aside outside any of them.
 
     The same instance twice is one. Of different bytes under one SOP Instance UID the first is used; instances of another

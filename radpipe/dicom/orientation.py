@@ -16,7 +16,6 @@ from radpipe.study import Image
 Box = tuple[int, int, int, int]
 
 
-
 def upright(array: npt.NDArray[Any], image: Image) -> npt.NDArray[Any]:
     """The picture (rows, columns[, channels]) upright: a read-only view where no copy is needed. Unchanged where the
     orientation is not stated or makes no sense."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, ClassVar
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -175,7 +175,11 @@ def _inflated(content: bytes) -> Parsed:
 class _StopAtPixels:
     """pydicom's `stop_when`: remembers the element at which reading stopped."""
 
-    KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+    KEYWORDS: ClassVar[dict[int, str]] = {
+        0x7FE00008: "FloatPixelData",
+        0x7FE00009: "DoubleFloatPixelData",
+        0x7FE00010: "PixelData",
+    }
 
     def __init__(self) -> None:
         self.found: tuple[str, str, int] | None = None

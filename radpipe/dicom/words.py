@@ -13,7 +13,8 @@ from radpipe.study import View
 
 _BODY_PARTS: dict[str, str] = {
     "CHEST": "chest|thorax|thoracic|lung|lungs|rib|ribs|ribcage|rib cage|cxr|pulmonary|hemithorax|"
-    "brustkorb|lungenaufnahme|lungenubersicht|lunge|lungen|rippen|rippenthorax|thoraxaufnahme|rontgenthorax|rontgen thorax|thoraxubersicht|"
+    "brustkorb|lungenaufnahme|lungenubersicht|lunge|lungen|rippen|rippenthorax|thoraxaufnahme|rontgenthorax|"
+    "rontgen thorax|thoraxubersicht|"
     "poumon|poumons|thoracique|cotes|gril costal|"
     "torax|toracica|toracico|pulmon|pulmones|costillas|parrilla costal|tele de torax|"
     "torace|polmone|polmoni|polmonare|coste|emicostato|costato",
@@ -57,23 +58,33 @@ _BODY_PARTS: dict[str, str] = {
     "HEART": "heart|cardiac|herz|coeur|corazon|cuore",
 }
 
-_PA = "pa|p a|postero anterior|posteroanterior|posterior anterior|dorsoventral|dorso ventral|postero anteriore|posteroanteriore"
-_AP = "ap|a p|antero posterior|anteroposterior|anterior posterior|ventrodorsal|ventro dorsal|antero posteriore|anteroposteriore"
+_PA = (
+    "pa|p a|postero anterior|posteroanterior|posterior anterior|dorsoventral|dorso ventral|"
+    "postero anteriore|posteroanteriore"
+)
+_AP = (
+    "ap|a p|antero posterior|anteroposterior|anterior posterior|ventrodorsal|ventro dorsal|"
+    "antero posteriore|anteroposteriore"
+)
 _AP_BY_CUSTOM = (
     "portable|mobile|bedside|supine|bettaufnahme|bettthorax|thorax im liegen|im liegen|liegend|au lit|"
     "decubitus dorsal|portatil|encamado|decubito supino|a letto|allettato"
 )
 _LATERAL = (
-    "lateral|lat|left lateral|right lateral|ll|latero lateral|laterolateral|lateromedial|latero medial|mediolateral|medio lateral|"
+    "lateral|lat|left lateral|right lateral|ll|latero lateral|laterolateral|lateromedial|latero medial|"
+    "mediolateral|medio lateral|"
     "medial lateral|lateral medial|l lat|r lat|"
-    "seitlich|seitliche|seitaufnahme|seitl|seitbild|quer|profil|de profil|perfil|de perfil|laterale|latero laterale|profilo|di profilo|"
+    "seitlich|seitliche|seitaufnahme|seitl|seitbild|quer|profil|de profil|perfil|de perfil|laterale|"
+    "latero laterale|profilo|di profilo|"
     "sagittal"
 )
 _OTHER = {
-    "oblique": "oblique|obliques|lao|rao|lpo|rpo|schrag|schragaufnahme|oblicua|obliqua|obliquo|lateral oblique|medial oblique|"
+    "oblique": "oblique|obliques|lao|rao|lpo|rpo|schrag|schragaufnahme|oblicua|obliqua|obliquo|lateral oblique|"
+    "medial oblique|"
     "left anterior oblique|right anterior oblique|left posterior oblique|right posterior oblique|"
     "antero posterior oblique|postero anterior oblique|frontal oblique|rlo|llo",
-    "decubitus": "decubitus|lateral decubitus|left lateral decubitus|right lateral decubitus|decub|lat decub|seitenlage|"
+    "decubitus": "decubitus|lateral decubitus|left lateral decubitus|right lateral decubitus|decub|lat decub|"
+    "seitenlage|"
     "decubitus lateral|decubito lateral|decubito laterale|rld|lld",
     "lordotic": "lordotic|apical lordotic|ap lordotic|apical|lordotique|lordotica|lordosi",
     "axial": "axial|axillary|tangential|cranio caudal|caudo cranial|occlusal",

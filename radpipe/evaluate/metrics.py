@@ -48,6 +48,22 @@ def auc(scores: npt.ArrayLike, truth: npt.ArrayLike, weights: npt.ArrayLike | No
     return float((up * (np.cumsum(down) - down / 2)).sum() / total)
 
 
+def stratified_auc(
+    scores: npt.ArrayLike, truth: npt.ArrayLike, strata: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> float:
+    """AUC over pairs of images of the same stratum (N,): what is left when strata cannot be told apart by their scores."""
+    values, positive, groups = np.asarray(scores, np.float64), np.asarray(truth, bool), np.asarray(strata)
+    weight = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    won = pairs = 0.0
+    for group in np.unique(groups):
+        inside = groups == group
+        count = float(weight[inside & positive].sum() * weight[inside & ~positive].sum())
+        if count > 0:
+            won += auc(values[inside], positive[inside], weight[inside]) * count
+            pairs += count
+    return won / pairs if pairs else NAN
+
+
 def patient_weights(patients: npt.ArrayLike, samples: int, seed: int) -> Floats:
     """(R, N): how often each image is in each of `samples` bootstrap samples of patients."""
     _, index = np.unique(np.asarray(patients), return_inverse=True)

@@ -7,12 +7,14 @@ Folded at export, so that neither backend computes them: the three colour channe
 projections, the attention's scale into the queries, the position embedding at the card's size, whitening, ridge and
 calibration into the heads.
 
-Axes: B images, N tokens (1 + R registers + P patches), D width, H heads, L labels, V views, K components.
+Axes: B images, N tokens (1 + R registers + P patches), D width, H heads, T = D x taps, L labels, V views, K components.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,25 @@ class Shape:
     registers: int = 4
     patch: int = 14
     grid: tuple[int, int] = (16, 16)  # rows, columns of patches
+    taps: tuple[int, ...] = (3, 5, 7, 9)  # blocks whose output the heads see, beside the normalised last one
+    labels: int = 15
+    views: int = 3
+    components: int = 64  # of the training images' features, for the distance
+
+    @property
+    def channels(self) -> int:
+        """Width of what the heads see of one token: T."""
+        return self.width * (len(self.taps) + 1)
+
+    def to_metadata(self) -> dict[str, str]:
+        """For the header of the weights file."""
+        return {"network": "radpipe dinov2 reader", "shape": json.dumps(asdict(self))}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Shape:
+        """Raises KeyError, TypeError or ValueError if the file is not of this network."""
+        entries = json.loads(metadata["shape"])
+        return cls(**(entries | {"grid": tuple(entries["grid"]), "taps": tuple(entries["taps"])}))
 
 
 class Block(nn.Module):
@@ -73,10 +94,58 @@ class Backbone(nn.Module):
         patches = self.patch_embed(batch).flatten(2).transpose(1, 2) + self.position
         return torch.cat([self.prefix.expand(batch.shape[0], -1, -1), patches], dim=1)
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """(B, 1, rows, columns) to normalised tokens (B, N, D)."""
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, rows, columns) to what the heads see: of CLS (B, T), of the patches (B, P, T)."""
         tokens = self.embed(batch)
-        for block in self.blocks:
+        seen = []
+        for index, block in enumerate(self.blocks):
             tokens = block(tokens)
-        normed: Tensor = self.norm(tokens)
-        return normed
+            if index in self.shape.taps:
+                seen.append(tokens)
+        seen.append(self.norm(tokens))
+        first = 1 + self.shape.registers
+        return torch.cat([t[:, 0] for t in seen], dim=-1), torch.cat([t[:, first:] for t in seen], dim=-1)
+
+
+class Reader(nn.Module):
+    """Backbone and heads: the five answers of ports.Prediction, in its order.
+
+    A label's logit is the mean of its map: the map says where the evidence for it lies, exactly.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.backbone = Backbone(shape)
+        self.label_cls = nn.Parameter(torch.zeros(shape.labels, shape.channels))
+        self.label_patch = nn.Parameter(torch.zeros(shape.labels, shape.channels))
+        self.label_bias = nn.Parameter(torch.zeros(shape.labels))
+        self.view_weight = nn.Parameter(torch.zeros(shape.views, 2 * shape.channels))
+        self.view_bias = nn.Parameter(torch.zeros(shape.views))
+        self.centre = nn.Parameter(torch.zeros(2 * shape.channels))  # of the training images
+        self.scale = nn.Parameter(torch.ones(2 * shape.channels))
+        self.axes = nn.Parameter(torch.zeros(2 * shape.channels, shape.components))  # orthonormal columns
+        self.axis_precision = nn.Parameter(torch.ones(shape.components))  # over the residual's precision, minus 1
+        self.residual_precision = nn.Parameter(torch.ones(1))
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Reader:
+        """The network that a weights file's header describes."""
+        return cls(Shape.from_metadata(metadata))
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(B, 1, rows, columns) to probabilities (B, L), maps (B, L, h, w), embedding (B, 2 D), views (B, V), distance (B,)."""
+        cls, patches = self.backbone(batch)
+        by_cls = cls @ self.label_cls.T + self.label_bias  # (B, L)
+        maps = (patches @ self.label_patch.T + by_cls[:, None]).transpose(1, 2)  # (B, L, P)
+        probabilities = torch.sigmoid(maps.mean(-1))
+        features = torch.cat([cls, patches.mean(1)], dim=-1)  # (B, 2 T)
+        views = torch.softmax(features @ self.view_weight.T + self.view_bias, dim=-1)
+        standard = (features - self.centre) * self.scale
+        along = standard @ self.axes  # (B, K)
+        squares = (standard.square().sum(-1) + (along.square() * self.axis_precision).sum(-1)) * self.residual_precision
+        distance = torch.sqrt(torch.clamp(squares, min=0.0))
+        width, channels = self.shape.width, self.shape.channels
+        last = torch.cat([standard[:, channels - width : channels], standard[:, 2 * channels - width :]], dim=-1)
+        embedding = last / torch.clamp(last.norm(dim=-1, keepdim=True), min=1e-6)
+        return probabilities, maps.reshape(*maps.shape[:2], *self.shape.grid), embedding, views, distance

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +21,26 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
-    generate_uid,
 )
 
 from radpipe.samples.phantom import Radiograph
 
-SAMPLE_UID_ROOT = "2.25.2609317410."
-"""Under the UUID-derived arc; every sample's UIDs begin with it, so that they cannot be taken for a hospital's."""
+SAMPLE_NAMESPACE = UUID("1d6c2f0e-7a3b-5c58-9a0e-52adf1be5a3c")
+"""All UIDs of the samples are UUIDs of names in this namespace (RFC 9562 version 5; PS3.5 B.2): always the same."""
 MANUFACTURER = "radpipe phantom generator"
 
 
 def sample_uid(*what: str) -> UID:
     """A UID that depends on nothing but its arguments."""
-    return generate_uid(prefix=SAMPLE_UID_ROOT, entropy_srcs=["radpipe samples", *what])
+    return UID(f"2.25.{uuid5(SAMPLE_NAMESPACE, '/'.join(what)).int}")
+
+
+_VIEW_CODES = {
+    "PA": ("272479007", "SCT", "postero-anterior"),
+    "AP": ("399348003", "SCT", "antero-posterior"),
+    "LL": ("399173006", "SCT", "left lateral"),
+}
+"""PS3.16 CID 4010, DX View."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ def write_image(
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = sample_uid("instance", study.key, str(image.number))
     meta.TransferSyntaxUID = JPEG2000Lossless if image.jpeg2000 else ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(SAMPLE_UID_ROOT + "1")
+    meta.ImplementationClassUID = sample_uid("implementation")
     meta.ImplementationVersionName = "RADPIPE_PHANTOM"
     ds = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     _patient_and_study(ds, patient, study)
@@ -142,7 +150,7 @@ def _series_and_equipment(ds: Dataset, study: StudyHeader, image: ImageHeader) -
     ds.InstitutionName = "radpipe sample hospital (no such place)"
     ds.InstanceNumber = image.number
     ds.BodyPartExamined = image.body_part
-    ds.ViewPosition = {"LL": "LL"}.get(image.view_position, image.view_position)
+    ds.ViewPosition = image.view_position
 
 
 def _image(ds: Dataset, radiograph: Radiograph, study: StudyHeader, image: ImageHeader) -> None:
@@ -153,8 +161,10 @@ def _image(ds: Dataset, radiograph: Radiograph, study: StudyHeader, image: Image
     ds.AcquisitionNumber = image.number
     # Synthetic, but no derivation of another image; PS3.3 C.7.6.1.1.2 has no value for phantoms.
     ds.ImageType = ["ORIGINAL", "PRIMARY", ""] if image.modality == "DX" else ["ORIGINAL", "PRIMARY"]
-    orientation = {"LL": ["P", "F"], "HAND": ["R", "F"]}.get(image.view_position, ["L", "F"])
-    ds.PatientOrientation = orientation
+    if image.body_part == "HAND":
+        ds.PatientOrientation = ["L", "H"]  # fingers up: the picture's lower edge is proximal
+    else:
+        ds.PatientOrientation = ["P", "F"] if image.view_position == "LL" else ["L", "F"]
     ds.BurnedInAnnotation = "NO"  # the lettering identifies no patient and no date (PS3.3 C.7.6.1)
     ds.LossyImageCompression = "00"
     ds.ImageComments = "Synthetic phantom drawn by radpipe; not a patient. Not for diagnosis."
@@ -189,21 +199,16 @@ def _dx(ds: Dataset, image: ImageHeader) -> None:
     ds.AcquisitionDeviceProcessingDescription = "log, large structures compressed, unsharp, sigmoid"
     ds.PositionerType = "NONE"
     ds.AcquisitionContextSequence = Sequence([])
-    view = Dataset()
-    name = image.view_position
-    view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = {
-        "AP": ("399348003", "SCT", "antero-posterior"),
-        "LL": ("399173006", "SCT", "left lateral"),
-    }.get(name, ("399108002", "SCT", "postero-anterior")) if name else ("399108002", "SCT", "postero-anterior")
-    view.ViewModifierCodeSequence = Sequence([])
-    if name:
+    if image.view_position:
+        view = Dataset()
+        view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = _VIEW_CODES[image.view_position]
+        view.ViewModifierCodeSequence = Sequence([])
         ds.ViewCodeSequence = Sequence([view])
 
 
 def _cr(ds: Dataset, image: ImageHeader) -> None:
     ds.PlateType = "phantom"
     ds.CassetteSize = "35CMX43CM"
-    ds.Laterality = ""
 
 
 def _pixels(ds: Dataset, pixels: NDArray[np.uint16], image: ImageHeader) -> None:

@@ -76,7 +76,7 @@ def collimated(grey: Map, pixel_mm: float, technique: Technique) -> Map:
     inside = np.minimum(
         np.minimum(row - top, rows - 1 - bottom - row), np.minimum(column - left, columns - 1 - right - column)
     )
-    return grey * np.clip(inside / 2.0 + 1, 0, 1)
+    return np.asarray(grey * np.clip(inside / 2.0 + 1, 0, 1), np.float32)
 
 
 def stored(grey: Map) -> NDArray[np.uint16]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from radpipe.samples.projection import (
@@ -81,11 +83,11 @@ def lateral_chest(view: Projection, person: Person) -> tuple[Map, Map]:
 
 
 _FINGERS: tuple[tuple[tuple[float, float], ...], ...] = (
-    ((-34, 62), (-58, 26), (-78, -4), (-92, -30)),
-    ((-20, 42), (-30, -22), (-36, -66), (-39, -94), (-41, -114)),
-    ((-4, 40), (-5, -26), (-6, -76), (-6, -108), (-6, -130)),
-    ((12, 44), (20, -16), (25, -62), (28, -92), (30, -112)),
-    ((26, 50), (42, 0), (54, -36), (61, -58), (66, -76)),
+    ((34, 62), (58, 26), (78, -4), (92, -30)),
+    ((20, 42), (30, -22), (36, -66), (39, -94), (41, -114)),
+    ((4, 40), (5, -26), (6, -76), (6, -108), (6, -130)),
+    ((-12, 44), (-20, -16), (-25, -62), (-28, -92), (-30, -112)),
+    ((-26, 50), (-42, 0), (-54, -36), (-61, -58), (-66, -76)),
 )
 """Joints of thumb to little finger, left hand seen from its back: (x, z), mm."""
 
@@ -96,7 +98,7 @@ def hand(view: Projection, person: Person) -> tuple[Map, Map]:
     skin = []
     for joints in _FINGERS:
         thick = 1.15 if joints is _FINGERS[0] else 1.0
-        for number, (start, end) in enumerate(zip(joints, joints[1:], strict=False)):
+        for number, (start, end) in enumerate(pairwise(joints)):
             (ax, az), (bx, bz) = start, end
             r = (6.2, 5.4, 4.6, 3.8)[min(number + (1 if thick > 1 else 0), 3)] * thick
             share = np.linspace(0.04, 0.96, 60)
@@ -110,7 +112,7 @@ def hand(view: Projection, person: Person) -> tuple[Map, Map]:
         line = np.vstack([line, tip])
         line[-2:, 3:] *= np.array([[0.8], [0.25]])
         skin.append(tube(resampled(spline(line, 20), 0.5), Section(260)))
-    carpals = [(-22, 56, 8), (-8, 54, 8), (6, 54, 9), (20, 58, 9), (-20, 72, 10), (-2, 70, 9), (14, 72, 8), (24, 70, 6)]
+    carpals = [(22, 56, 8), (8, 54, 8), (-6, 54, 9), (-20, 58, 9), (20, 72, 10), (2, 70, 9), (-14, 72, 8), (-24, 70, 6)]
     for x, z, r in carpals:
         share = np.linspace(-0.98, 0.98, 40)
         width = r * np.sqrt(1 - share**2)
@@ -118,12 +120,26 @@ def hand(view: Projection, person: Person) -> tuple[Map, Map]:
         found, volume = tube(path, shell(140, 140, 0.16, 0.4))
         points.append(found)
         volumes.append(volume)
-    for x, half in ((-14, 13.5), (22, 7.0)):
-        forearm = np.array([[x, 0, 84, half, 9], [x, 0, 92, half, 9], [x + 1, 0, 112, half * 0.7, 7], [x + 2, 0, 190, half * 0.55, 6]])
+    for x, half in ((14, 13.5), (-22, 7.0)):
+        forearm = np.array(
+            [[x, 0, 84, half, 9], [x, 0, 92, half, 9], [x + 1, 0, 112, half * 0.7, 7], [x + 2, 0, 190, half * 0.55, 6]]
+        )
         found, volume = tube(resampled(spline(forearm, 20), 0.4), shell(160, 160, 0.25, 0.28))
         points.append(found)
         volumes.append(volume)
-    palm = [(-42, 54), (-34, 20), (-32, -24), (-6, -34), (22, -26), (46, 2), (44, 50), (36, 92), (40, 190), (-36, 190), (-34, 96)]
+    palm = [
+        (42, 54),
+        (34, 20),
+        (32, -24),
+        (6, -34),
+        (-22, -26),
+        (-46, 2),
+        (-44, 50),
+        (-36, 92),
+        (-40, 190),
+        (36, 190),
+        (34, 96),
+    ]
     soft = view.inflated(palm, 0.0, 12.0, 26.0)
     fingers = view.deposit(np.vstack([p for p, _ in skin]), np.concatenate([v for _, v in skin]))
     soft = np.maximum(soft, rounded(np.clip(fingers, 0, 19), 19.0, 19.0))

@@ -134,7 +134,7 @@ class Consolidation:
 
     def paint(self, torso: Torso) -> Map:
         x, z = torso.outward(self.side), torso.down
-        rough = clouds(torso.person.rng(11, int(self.centre_mm[1])), *x.shape, (45, 90))
+        rough = clouds(torso.person.rng(11, int(self.centre_mm[1])), x.shape[0], x.shape[1], (45, 90))
         distance = np.hypot((x - self.centre_mm[0]) / self.reach_mm[0], (z - self.centre_mm[1]) / self.reach_mm[1])
         share = np.clip((1.15 - distance + 0.13 * rough) / 0.75, 0, 1)
         share = share * share * (3 - 2 * share)
@@ -156,18 +156,21 @@ class Edema:
 
     def paint(self, torso: Torso) -> Map:
         change = np.zeros_like(torso.soft)
-        rough = clouds(torso.person.rng(12), *change.shape, (24, 55, 110))
+        rough = clouds(torso.person.rng(12), change.shape[0], change.shape[1], (24, 55, 110))
         rng = torso.person.rng(13)
         for side in (LEFT, RIGHT):
             x, z = torso.outward(side), torso.down
             distance = np.hypot((x - abs(HILUM[side][0]) - 8) / 52, (z - HILUM[side][2] - 26) / 72)
             haze = np.exp(-(distance**2)) * (1 + 0.16 * rough) + 0.22 * np.clip((z - 60) / 150, 0, 1)
-            change += _fill(torso, side, np.clip(np.asarray(0.30 * self.severity * haze, np.float32), 0, 0.9), 1.0, 0.85)
+            change += _fill(torso, side, np.clip(np.asarray(0.50 * self.severity * haze, np.float32), 0, 0.9), 1.0, 0.85)
             for _ in range(14):
                 level = rng.uniform(165, 225)
                 outer = side * (along(level, ((100, 124), (180, 137), (230, 140))) - 4)
                 y = rng.uniform(-30, 30)
-                line = [[outer, y, level, 0.5, 5.0], [outer - side * rng.uniform(10, 20), y, level + rng.normal(0, 1), 0.4, 4.0]]
+                line = [
+                    [outer, y, level, 0.5, 5.0],
+                    [outer - side * rng.uniform(10, 20), y, level + rng.normal(0, 1), 0.4, 4.0],
+                ]
                 path = resampled(torso.person.placed(np.array(line)), 0.5)
                 points, volume = tube(path, Section(30), np.tile([0.0, 1.0, 0.0], (len(path), 1)))
                 torso.soft = torso.soft + torso.view.deposit(points, volume * 0.6 * self.severity)

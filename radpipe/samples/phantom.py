@@ -6,7 +6,7 @@ well a model reads patients.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Exposure:
     congestion: float = 0.0
     marker: str = "L"
     words: tuple[str, ...] = ()  # further lettering, e.g. "PORTABLE"
-    technique: Technique = Technique()
+    technique: Technique = field(default_factory=Technique)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ def _frontal(view: Projection, person: Person, exposure: Exposure) -> tuple[Map,
     central = hila(view, person, exposure.congestion)
     haze = blurred(central, 14.0 / view.pixel_mm) * np.float32(0.55 + 0.5 * exposure.congestion)
     soft = torso.soft - 0.85 * np.minimum(airways(view, person), 20)
-    for side in (LEFT, RIGHT):
-        space, density = torso.space[side], torso.density[side]
-        tissue = (1.25 * blood + 0.9 * central + haze) * torso.perfused[side]
+    for half in (LEFT, RIGHT):
+        space, density = torso.space[half], torso.density[half]
+        tissue = (1.25 * blood + 0.9 * central + haze) * torso.perfused[half]
         soft = soft + space * density + np.minimum(tissue * np.float32(0.75), space * (1 - density)) * (space > 0)
     bone = ribs(view, person) + spine(view, person) + sternum(view, person)
     bone = bone + shoulders(view, person, arms_down=arms_down)
@@ -116,7 +116,7 @@ def _frontal(view: Projection, person: Person, exposure: Exposure) -> tuple[Map,
 
 
 def _letters(grey: Map, exposure: Exposure) -> None:
-    rows, columns = grey.shape
+    columns = grey.shape[1]
     if exposure.view == "HAND":
         lettered(grey, exposure.marker, 90, 60, 34, level=0.98, thickness=5)
         lettered(grey, "PHANTOM", 120, 52, 11, level=0.8)

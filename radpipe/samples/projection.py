@@ -96,13 +96,15 @@ class Projection:
         polygon = np.round(np.stack([column, row], 1) * 16).astype(np.int32)
         cv2.fillPoly(mask, [polygon], 255, cv2.LINE_8, 4)
         reach = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return rounded(np.asarray(reach, np.float32) * np.float32(self.pixel_mm / float(m[0])), rim_mm, thickness_mm)
+        # OpenCV's square root differs in its last bit from call to call; the squares are whole numbers.
+        reach = np.sqrt(np.round(np.asarray(reach, np.float32) ** 2))
+        return rounded(reach * np.float32(self.pixel_mm / float(m[0])), rim_mm, thickness_mm)
 
 
 def rounded(inside_mm: Map, rim_mm: float, thickness_mm: float) -> Map:
     """Path length through a body with a circular rim: 0 at the edge, full from `rim_mm` inwards."""
     part = np.clip(inside_mm / np.float32(rim_mm), 0, 1)
-    return np.float32(thickness_mm) * np.sqrt(part * (2 - part))
+    return np.asarray(np.float32(thickness_mm) * np.sqrt(part * (2 - part)), np.float32)
 
 
 def blurred(image: Map, sigma_px: float) -> Map:
@@ -131,8 +133,8 @@ def along(position: Any, knots: Knots) -> Any:
     )
     if isinstance(position, np.ndarray) and position.dtype == np.float32:  # a whole map: a fine table is quick and enough
         fine = np.interp(np.linspace(place[0], place[-1], 8192), table_x, table).astype(np.float32)
-        k = (position - np.float32(place[0])) * np.float32(8191 / (place[-1] - place[0]))
-        return fine[np.clip(k, 0, 8191).astype(np.int32)]
+        row = (position - np.float32(place[0])) * np.float32(8191 / (place[-1] - place[0]))
+        return fine[np.clip(row, 0, 8191).astype(np.int32)]
     return np.interp(position, table_x, table)
 
 

@@ -5,6 +5,7 @@ Shapes are plain formulas after textbook anatomy, in the frame of `projection`. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +135,7 @@ def _processes(view: Projection, person: Person, table_z: Points, phase: Points)
         grow = 0.85 + 0.3 * np.clip(z / 260, -0.3, 1)
         x = float(spine_offset(np.array(z), person))
         back = float(along(z, ((-120, 30), (-30, 45), (60, 68), (180, 70), (300, 52))))
-        parts: list[tuple[list[tuple[float, ...]], Section]] = []
+        parts: list[tuple[Sequence[tuple[float, ...]], Section]] = []
         for side in (-1, 1):
             inner = x + side * 12.0 * grow
             parts.append(([(inner, back - 5, z - 3, 3.4, 5.0), (inner, back + 9, z - 3, 3.2, 4.8)], pedicle))

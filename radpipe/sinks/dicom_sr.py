@@ -10,9 +10,12 @@ version, so that sending it again gives the same object, not a second one; a sig
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from io import BytesIO
 
 import highdicom as hd
@@ -113,7 +116,11 @@ def render(reading: Reading, report: Report, source_headers: Mapping[str, Datase
     _copy_patient_and_study(source, document)
     _set_times(document, reading, report)
     _verify(document, reading, report)
-    document.SpecificCharacterSet = _charset(source, document)
+    charset = _charset(source, document)
+    if charset:
+        document.SpecificCharacterSet = charset
+    elif "SpecificCharacterSet" in document:
+        del document.SpecificCharacterSet  # the default repertoire is said by absence (type 1C)
     file = BytesIO()
     document.save_as(file, enforce_file_format=True)
     return file.getvalue()
@@ -131,9 +138,12 @@ def _stand_in(header: Dataset) -> Dataset:
 
 
 def _copy_patient_and_study(source: Dataset, document: Dataset) -> None:
-    for keyword in _COPIED:
-        if keyword in source:
-            document[keyword] = deepcopy(source[keyword])
+    with warnings.catch_warnings():
+        # a value that breaks its VR's rules is copied as it came; pydicom's warning would print the patient's data
+        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+        for keyword in _COPIED:
+            if keyword in source:
+                document[keyword] = deepcopy(source[keyword])
 
 
 def _predecessors(report: Report) -> list[Dataset]:
@@ -150,7 +160,7 @@ def _predecessors(report: Report) -> list[Dataset]:
 
 def _set_times(document: Dataset, reading: Reading, report: Report) -> None:
     """Times of the content, not of the rendering: the same version must give the same bytes under the same UID."""
-    at = as_of(reading, report)
+    at = _in_zone(as_of(reading, report), document.get("TimezoneOffsetFromUTC") or "")
     date = at.strftime("%Y%m%d") if at else document.StudyDate or "19000101"
     time = at.strftime("%H%M%S") if at else document.StudyTime or "000000"
     document.ContentDate = document.InstanceCreationDate = document.SeriesDate = date
@@ -158,6 +168,15 @@ def _set_times(document: Dataset, reading: Reading, report: Report) -> None:
     for item in document.get("ContributingEquipmentSequence", ()):
         if "ContributionDateTime" in item:
             del item.ContributionDateTime
+
+
+def _in_zone(at: datetime | None, offset: str) -> datetime | None:
+    """In the zone that the source declares for all times of its object, which the copied attributes carry on."""
+    declared = re.fullmatch(r"([+-])(\d\d)(\d\d)", offset)
+    if at is None or at.tzinfo is None or declared is None:
+        return at
+    minutes = int(declared[2]) * 60 + int(declared[3])
+    return at.astimezone(timezone(timedelta(minutes=minutes if declared[1] == "+" else -minutes)))
 
 
 def _verify(document: Dataset, reading: Reading, report: Report) -> None:

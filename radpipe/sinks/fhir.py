@@ -335,9 +335,7 @@ def _diagnostic_report(reading: Reading, report: Report, observations: list[Reso
 
 
 def _xhtml(narrative: str) -> str:
-    # control characters are not allowed in XML, even escaped
-    printable = "".join(letter for letter in narrative if letter >= " " or letter in "\n\t")
-    return f'<div xmlns="http://www.w3.org/1999/xhtml"><pre>{html.escape(printable)}</pre></div>'
+    return f'<div xmlns="http://www.w3.org/1999/xhtml"><pre>{html.escape(narrative)}</pre></div>'
 
 
 def _provenance(reading: Reading, report: Report, targets: list[Resource], practitioner: Resource | None) -> Resource:

@@ -98,9 +98,9 @@ def _finding(stated: Stated, reading: Reading) -> list[dict[int, str]]:
 
 
 def _segment(name: str, fields: dict[int, str]) -> str:
-    """Fields by their number; MSH-1 is the delimiter itself, so MSH's fields are written from 2 on."""
+    """Fields by their number, none empty at the end; MSH-1 is the delimiter itself, so MSH's are written from 2 on."""
     first = 2 if name == "MSH" else 1
-    return "|".join([name, *(fields.get(number, "") for number in range(first, max(fields) + 1))])
+    return "|".join([name, *(fields.get(number, "") for number in range(first, max(fields) + 1))]).rstrip("|")
 
 
 def _cwe(code: Code) -> str:

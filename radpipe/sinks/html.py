@@ -125,7 +125,7 @@ def render(
         ],
         not_assessed=[_statement(item, reading, drawn) for item in _not_assessed(report)],
         rows=_rows(reading, report, drawn),
-        changes=[_change_row(change) for change in reading.changes],
+        changes=[_change_row(change) for change in reading.changes if change.finding in _spoken(report)],
         choices=[(image_words(choice.sop_instance_uid, reading), choice) for choice in reading.choices],
         now=text.moment(now),
         read_at=text.moment(reading.read_at) if reading.read_at else "",
@@ -184,10 +184,14 @@ def _panels(
         shown = prior_pictures.get(prior.sop_instance_uid)
         size = _size(shown)
         boxes: tuple[overlay.Box, ...] = ()
-        if shown and chosen and prior.registration and prior.registration.comparable:
+        upright = {image.sop_instance_uid: image.patient_orientation in ((), ("L", "F")) for image in study.images}
+        # the registration is between upright pictures, the boxes are on the stored one
+        if shown and chosen and upright.get(chosen[0]) and prior.registration and prior.registration.comparable:
             boxes = overlay.boxes_on_prior(chosen[0], drawn, sizes.get(chosen[0], size), size, prior.registration)
         when = prior.study_date.isoformat() if prior.study_date else "date unknown"
-        days = f" · {(study.study_date - prior.study_date).days} days before" if study.study_date and prior.study_date else ""
+        days = (
+            f" · {(study.study_date - prior.study_date).days} days before" if study.study_date and prior.study_date else ""
+        )
         panels.append(Panel("Prior", f"{when}{days}", prior.sop_instance_uid, _uri(shown), size, boxes))
     return panels
 
@@ -267,26 +271,30 @@ def _full(evidence: Evidence, reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def _rows(reading: Reading, report: Report, drawn: tuple[Finding, ...]) -> list[Row]:
+    """Present, uncertain, absent; last, without a decision, the labels that the report does not speak of."""
     names = [finding.finding for finding in drawn]
-    stated = {item.finding.finding: item for item in stated_findings(reading, report)}
+    spoken = _spoken(report)
     last = {correction.finding: correction for correction in report.corrections}
     rows = []
-    for finding in sorted(reading.findings, key=lambda f: (_DECISION_ORDER.index(f.decision), -f.probability)):
+    for finding in sorted(
+        reading.findings, key=lambda f: (f.finding not in spoken, _DECISION_ORDER.index(f.decision), -f.probability)
+    ):
         correction = last.get(finding.finding)
         key = names.index(finding.finding) if finding.finding in names else -1
         if correction:
             note = f"{correction.verdict.value} by {plain_name(correction.by.name) or correction.by.user}"
             note += f": {correction.reason}" if correction.reason else ""
         else:
-            note = "" if finding.finding in stated else "scored only; too weak to be stated"
+            note = ""
+        silent = finding.finding not in spoken
         rows.append(
             Row(
                 words=finding_words(finding.finding),
                 key=key,
                 colour=overlay.colour(key) if key >= 0 else "",
-                decision=finding.decision.value,
-                decision_words=_DECISION_WORDS[finding.decision],
-                side=finding.laterality.value if finding.laterality else "",
+                decision="silent" if silent else finding.decision.value,
+                decision_words="–" if silent else _DECISION_WORDS[finding.decision],
+                side=finding.laterality.value if finding.laterality and not silent else "",
                 probability=finding.probability,
                 threshold=finding.threshold,
                 rule_out=finding.rule_out,
@@ -295,6 +303,11 @@ def _rows(reading: Reading, report: Report, drawn: tuple[Finding, ...]) -> list[
             )
         )
     return rows
+
+
+def _spoken(report: Report) -> set[str | None]:
+    """Findings of which the report says something, or said it until a person struck it."""
+    return {sentence.finding for sentence in report.sentences} | {correction.finding for correction in report.corrections}
 
 
 def _change_row(change: Change) -> ChangeRow:

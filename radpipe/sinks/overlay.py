@@ -8,10 +8,10 @@ from radpipe.codes import finding_words
 from radpipe.finding import Decision, Finding, Registration
 
 COLOURS = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#00c896", "#ff7f50")
-"""Okabe and Ito's palette for colour-blind readers, green and vermilion lightened to stand on a dark image. Colour is never the
-only sign: every box carries its name, and an uncertain one is dashed."""
+"""Okabe and Ito's palette for colour-blind readers, green and vermilion lightened to stand on a dark image. Colour is never
+the only sign: every box carries its name, and an uncertain one is dashed."""
 
-_GLYPH_WIDTH = 0.62  # mean, of the font size
+_GLYPH_WIDTH = 0.6  # mean, of the font size
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,9 @@ def _place(
     label_x = max(0.0, min(x, size[0] - wide))
     baseline = max(y - 0.35 * font_size, line)
     while any(
-        abs(other.label_y - baseline) < line and label_x < other.label_x + other.label_width and other.label_x < label_x + wide
+        abs(other.label_y - baseline) < line
+        and label_x < other.label_x + other.label_width
+        and other.label_x < label_x + wide
         for other in placed
         if other.label and label
     ):

@@ -12,10 +12,12 @@ from radpipe.errors import ImageError
 
 
 def png(shown: npt.NDArray[np.uint8], max_side_px: int = 1200) -> bytes:
-    """`shown`: (rows, columns) grey or (rows, columns, 3) RGB, uint8, as it is to be seen. The longer side is brought down to
-    `max_side_px` where it is longer; never enlarged. Raises ImageError for another shape or type."""
+    """`shown`: (rows, columns) grey or (rows, columns, 3) RGB, uint8, as it is to be seen. The longer side is brought down
+    to `max_side_px` where it is longer; never enlarged. Raises ImageError for another shape or type."""
     if shown.dtype != np.uint8 or shown.ndim not in (2, 3) or (shown.ndim == 3 and shown.shape[2] != 3) or 0 in shown.shape:
-        raise ImageError(f"a picture is (rows, columns[, 3]) uint8, not {shown.shape} {shown.dtype}; apply the VOI LUT first")
+        raise ImageError(
+            f"a picture is (rows, columns[, 3]) uint8, not {shown.shape} {shown.dtype}; apply the VOI LUT first"
+        )
     picture = Image.fromarray(np.ascontiguousarray(shown))
     if max(picture.size) > max_side_px:
         picture.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)

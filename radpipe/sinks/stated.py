@@ -4,10 +4,10 @@ The reading holds what the model said. A radiologist may have rejected or reword
 Observation that still carried the model's word would then contradict the signed text. And a label that the model's card
 calls too weak to be stated has no sentence. So:
 
-- spoken of in the report and not corrected, or accepted: the model's decision;
-- never spoken of: nothing;
-- rejected or edited, with a sentence of the radiologist that takes a stance on the finding: that stance;
-- rejected or edited without one: nothing is stated in coded form; the text stands alone.
+- never spoken of, or rejected: nothing is stated in coded form;
+- spoken of in a radiologist's own words: the stance of the last such sentence, or nothing if it takes none (the text
+  stands alone), even if the wording was accepted afterwards;
+- else: the model's decision.
 """
 
 from __future__ import annotations
@@ -28,32 +28,29 @@ class Stated:
 
     finding: Finding
     correction: Correction | None = None
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """None where nobody corrected the finding."""
-        return self.correction.verdict if self.correction else None
+    reworded: bool = False  # the decision is the radiologist's, taken from their sentence
 
 
 def stated_findings(reading: Reading, report: Report) -> tuple[Stated, ...]:
     """The findings that the report stands for, each with its final decision; those it no longer states are left out."""
     last = {correction.finding: correction for correction in report.corrections}
-    spoken = {sentence.finding for sentence in report.sentences}
     stated = []
     for finding in reading.findings:
+        sentences = [sentence for sentence in report.sentences if sentence.finding == finding.finding]
         correction = last.get(finding.finding)
-        if finding.finding not in spoken:
+        if not sentences or (correction is not None and correction.verdict is Verdict.REJECTED):
             continue
-        if correction is None or correction.verdict is Verdict.ACCEPTED:
+        own = [sentence for sentence in sentences if sentence.origin is Origin.RADIOLOGIST]
+        if not own:
             stated.append(Stated(finding, correction))
-        elif (decision := _radiologists_stance(finding.finding, report)) is not None:
-            stated.append(Stated(replace(finding, decision=decision), correction))
+        elif own[-1].stance in _DECISIONS:
+            stated.append(Stated(replace(finding, decision=_DECISIONS[own[-1].stance]), correction, reworded=True))
     return tuple(stated)
 
 
 def stated_changes(reading: Reading, report: Report) -> tuple[Change, ...]:
     """The changes of findings that nobody rejected or reworded."""
-    kept = {s.finding.finding for s in stated_findings(reading, report) if s.verdict in {None, Verdict.ACCEPTED}}
+    kept = {stated.finding.finding for stated in stated_findings(reading, report) if not stated.reworded}
     return tuple(change for change in reading.changes if change.finding in kept)
 
 
@@ -71,10 +68,3 @@ def as_of(reading: Reading, report: Report) -> datetime | None:
     """When the report's content came to be: of its signature, its last correction or its reading, whichever is last."""
     times = [report.signed_at, reading.read_at, *(correction.at for correction in report.corrections)]
     return max((at for at in times if at is not None), key=datetime.timestamp, default=None)
-
-
-def _radiologists_stance(finding: str, report: Report) -> Decision | None:
-    for sentence in reversed(report.sentences):
-        if sentence.finding == finding and sentence.origin is Origin.RADIOLOGIST and sentence.stance in _DECISIONS:
-            return _DECISIONS[sentence.stance]
-    return None

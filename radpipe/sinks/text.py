@@ -40,7 +40,12 @@ def render(reading: Reading, report: Report) -> bytes:
             f"Drafted by {model.name} {model.version} (sha256 {model.sha256[:12]}, {model.provider}).", _WIDTH
         )
     lines += ["radpipe is not a medical device."]
-    return ("\n".join(lines) + "\n").encode()
+    return (printable("\n".join(lines)) + "\n").encode()
+
+
+def printable(text: str) -> str:
+    """Without control characters other than line ends: a name or an indication must not steer a terminal or break XML."""
+    return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def narrative(report: Report) -> str:

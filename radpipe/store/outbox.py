@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 
-from radpipe.errors import StoreError, UnknownKey, UsageError
+from radpipe.errors import AuditBroken, StoreError, UnknownKey, UsageError
 from radpipe.store import audit, codec
 from radpipe.store.tables import outbox, reports
 
@@ -123,13 +123,13 @@ def queued(connection: Connection, *, destination: str | None = None, undelivere
 
 
 def content(connection: Connection, delivery_id: int) -> bytes:
-    """The bytes to deliver. Raises UnknownKey; StoreError if they are not the ones that were queued."""
+    """The bytes to deliver. Raises UnknownKey; AuditBroken if they are not the ones that were queued."""
     query = select(outbox.c.content, outbox.c.sha256).where(outbox.c.delivery_id == delivery_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownKey(f"the outbox has no delivery {delivery_id}")
     if codec.sha256(bytes(row.content)) != row.sha256:
-        raise StoreError(f"the content of delivery {delivery_id} was changed in the outbox; it is not sent")
+        raise AuditBroken(f"the content of delivery {delivery_id} was changed in the outbox; it is not sent")
     return bytes(row.content)
 
 

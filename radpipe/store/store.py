@@ -13,7 +13,7 @@ from types import TracebackType
 
 from sqlalchemy import select
 
-from radpipe.errors import StoreError
+from radpipe.errors import AuditBroken, StoreError
 from radpipe.reading import Reading
 from radpipe.report import AuditEntry, Correction, Person, Report, Status
 from radpipe.store import audit, codec, outbox, people, reports, studies
@@ -238,8 +238,9 @@ class SqlStore:
         for item in self.pending(destination):
             try:
                 outbox.place(folder, item.name, self.content(item.delivery_id))
-            except OSError as error:
-                self.mark_failed(item.delivery_id, error.strerror or str(error))
+            except (OSError, AuditBroken) as error:
+                why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                self.mark_failed(item.delivery_id, why)
                 continue
             delivered += self.mark_delivered(item.delivery_id)
         return delivered
