@@ -49,7 +49,7 @@ FINDINGS: dict[str, Code] = {
     "cardiomegaly": Code("8186001", "SCT", "Cardiomegaly"),
     "hyperinflation": Code("87433001", "SCT", "Pulmonary emphysema"),
     "scarring": Code("51615001", "SCT", "Fibrosis of lung"),
-    "pleural_thickening": Code("pleural-thickening", "99RADPIPE", "Pleural thickening"),
+    "pleural_thickening": Code("PLEURALTHICK", "99RADPIPE", "Pleural thickening"),
     "hiatal_hernia": Code("84089009", "SCT", "Hiatal hernia"),
     "abnormal": Code("263654008", "SCT", "Abnormal"),
 }

@@ -18,7 +18,7 @@ from radpipe.errors import InputError, NotAllowed, UnknownKey
 from radpipe.pipeline import HEADER, THUMBNAIL
 from radpipe.ports import Keep
 from radpipe.reading import Reading
-from radpipe.report import Person, Report, Status
+from radpipe.report import Person, Report, Stance, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,10 +73,14 @@ class Desk:
             key, "reject", finding, by, lambda r: review.reject(r, finding, by, self.clock(), reason=reason)
         )
 
-    def edit(self, key: str, finding: str, text: str, user: str) -> Report:
-        """Reword one finding."""
+    def edit(self, key: str, finding: str, text: str, user: str, stance: Stance = Stance.STATEMENT) -> Report:
+        """Reword one finding; `stance` says what the new words assert of it, for the coded outputs."""
         by = self.person(user)
-        return self._corrected(key, "edit", finding, by, lambda r: review.edit(r, finding, text, by, self.clock()))
+
+        def step(report: Report) -> Report:
+            return review.edit(report, finding, text, by, self.clock(), stance=stance)
+
+        return self._corrected(key, "edit", finding, by, step)
 
     def sign(self, key: str, user: str) -> Report:
         """Sign, and put the report's forms into the outbox, in one transaction."""
@@ -162,7 +166,7 @@ class Desk:
             try:
                 content = self.read_file(image.file)
                 if hashlib.sha256(content).hexdigest() == image.sha256:
-                    return png((dicom.presentation(content) * 255).astype("uint8"), PAGE_SIDE_PX)
+                    return png(dicom.picture(content), PAGE_SIDE_PX)
             except InputError:
                 pass  # moved or deleted since: the thumbnail serves
         kept = self.keep.get(sop_instance_uid, THUMBNAIL)

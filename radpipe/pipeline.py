@@ -11,6 +11,7 @@ Nothing here knows of Prefect, the command line or the web; pixels never leave t
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,7 +85,9 @@ def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: Non
     studies, orphans = dicom.group(described, aside)
     for study in studies:
         pipeline.store.add_study(study)
-    return Ingested(studies, orphans)
+    pipeline.store.save_set_aside(orphans)
+    # as the store has them now: what arrived earlier of the same study belongs to it
+    return Ingested(tuple(pipeline.store.study(study.study_key) for study in studies), orphans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,8 @@ def _read(pipeline: Pipeline, prepared: Sequence[_Prepared]) -> list[Reading]:
             LOG.exception("study %s could not be read", item.plan.study.study_key)
             reason = f"radpipe failed on this study ({type(error).__name__}); read it by hand and report the log to us"
             reading = _not_read(pipeline, item, reason)
+            # under a key of its own: the study is on the worklist, and the next run tries it again
+            reading = replace(reading, run_key=hashlib.sha256(f"failed {reading.run_key}".encode()).hexdigest()[:24])
         pipeline.store.save_reading(reading)
         readings.append(reading)
     return readings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -66,6 +66,14 @@ class Store(Protocol):
 
     def add_study(self, study: Study) -> bool:
         """Enter or update a study. False if it was there already with the same content."""
+        ...
+
+    def study(self, study_key: str) -> Study:
+        """A study with all its parts that ever arrived. Raises UnknownKey."""
+        ...
+
+    def save_set_aside(self, items: Iterable[SetAside]) -> int:
+        """Keep files that belong to no study, with their reasons; how many were new."""
         ...
 
     def patient_studies(self, patient: Patient, *, before: Study) -> tuple[Study, ...]:

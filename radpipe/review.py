@@ -57,10 +57,13 @@ def reject(report: Report, finding: str, by: Person, at: datetime, *, reason: st
     return _recorded(corrected, Correction(finding, Verdict.REJECTED, by, at, reason=reason))
 
 
-def edit(report: Report, finding: str, text: str, by: Person, at: datetime) -> Report:
+def edit(
+    report: Report, finding: str, text: str, by: Person, at: datetime, *, stance: Stance = Stance.STATEMENT
+) -> Report:
     """Put the reader's words in place of the draft's for one finding, in Findings and, where it stands there, Impression.
 
-    What the reader's words assert is not guessed: the new sentence carries no drafted stance or change. Raises as `accept`.
+    What the words assert is not guessed: `stance` says it; without one the finding leaves the coded outputs and stays in
+    words. A drafted change is dropped. Raises as `accept`.
     """
     _may_correct(report, by)
     _sentences_of(report, finding)
@@ -75,7 +78,7 @@ def edit(report: Report, finding: str, text: str, by: Person, at: datetime) -> R
                 sentences.append(sentence)
             elif not placed:
                 placed = True
-                sentences.append(Sentence(text.strip(), _by(sentence, by), Origin.RADIOLOGIST, Stance.STATEMENT, finding))
+                sentences.append(Sentence(text.strip(), _by(sentence, by), Origin.RADIOLOGIST, stance, finding))
         sections.append(replace(section, sentences=tuple(sentences)))
     corrected = replace(report, sections=tuple(sections))
     return _recorded(corrected, Correction(finding, Verdict.EDITED, by, at, text=text.strip()))

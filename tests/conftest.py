@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,27 @@ def shared() -> Path:
     if not (path / "dicom").is_dir():
         pytest.skip("../shared is absent: this test reads data that may not be redistributed")
     return path
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample studies, written once for all test processes. Read only."""
+    from radpipe.samples import write_samples
+
+    base = tmp_path_factory.getbasetemp()
+    shared_base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder, lock = shared_base / "sample_dicoms", shared_base / "sample_dicoms.lock"
+    try:
+        lock.mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + 300
+        while not (folder / "done").exists():
+            assert time.monotonic() < deadline, "the process that writes the samples died"
+            time.sleep(0.2)
+    else:
+        write_samples(folder)
+        (folder / "done").mkdir()
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.data import get_testdata_file
+from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
@@ -22,7 +22,7 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
 def bundled(name: str) -> bytes:
     """A file of pydicom's own test data or of the package pydicom-data; nothing is downloaded."""
-    path = get_testdata_file(name, download=False)
+    path = get_testdata_file(name, download=False) or next(iter(get_charset_files(name)), None)
     assert path is not None, f"{name} is in neither pydicom nor pydicom-data"
     return Path(str(path)).read_bytes()
 

@@ -21,7 +21,6 @@ from radpipe.ports import Prediction
 from radpipe.reading import Reading
 from radpipe.record import run_record
 from radpipe.report import PRELIMINARY, SectionName
-from radpipe.samples import write_samples
 from radpipe.sources.folder import FolderSource
 from radpipe.store import open_store
 from radpipe.store.keep import FolderKeep
@@ -40,13 +39,6 @@ def bases_are_dense(batch: np.ndarray) -> np.ndarray:
 
 def constant(*probabilities: float) -> Answer:
     return lambda batch: np.tile(np.array(probabilities, np.float32), (len(batch), 1))
-
-
-@pytest.fixture(scope="session")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("samples")
-    write_samples(folder)
-    return folder
 
 
 @pytest.fixture
@@ -85,7 +77,7 @@ def lines(readings: list[Reading]) -> list[str]:
     return [json.dumps(record) for record in records]
 
 
-def testdata(name: str) -> Path:
+def bundled(name: str) -> Path:
     found = get_testdata_file(name, download=False)
     assert isinstance(found, str)
     return Path(found)
@@ -140,8 +132,18 @@ def test_two_stores_give_the_same_lines(assemble: Callable[..., Pipeline], sampl
     assert lines(read(assemble(samples, store="one"))[1]) == lines(read(assemble(samples, store="two"))[1])
 
 
+def test_a_part_that_arrives_later_is_read_with_what_came_before(
+    assemble: Callable[..., Pipeline], samples: Path, tmp_path: Path
+) -> None:
+    both = next(folder for folder in sorted(samples.iterdir()) if len(list(folder.glob("*.dcm"))) == 2)
+    parts = sorted(both.glob("*.dcm"))
+    for number, part in enumerate(parts):
+        _, (reading,), _ = read(assemble(part))
+        assert reading.study.instances + len(reading.study.set_aside) == number + 1
+
+
 def test_another_model_reads_again(assemble: Callable[..., Pipeline]) -> None:
-    path = testdata("RG1_UNCI.dcm")
+    path = bundled("RG1_UNCI.dcm")
     _, first, _ = read(assemble(path))
     _, second, run = read(assemble(path, model_sha256="d" * 64))
     assert first[0].run_key != second[0].run_key
@@ -149,7 +151,7 @@ def test_another_model_reads_again(assemble: Callable[..., Pipeline]) -> None:
 
 
 def test_a_real_inverted_chest_radiograph_is_read(assemble: Callable[..., Pipeline]) -> None:
-    _, (reading,), _ = read(assemble(testdata("RG1_UNCI.dcm")))
+    _, (reading,), _ = read(assemble(bundled("RG1_UNCI.dcm")))
     assert reading.is_read
     assert reading.study.body_part == "CHEST"
     assert reading.study.images[0].view is View.PA
@@ -159,15 +161,15 @@ def test_a_real_inverted_chest_radiograph_is_read(assemble: Callable[..., Pipeli
 
 @pytest.mark.parametrize("name", ["RG1_J2KI.dcm", "RG1_J2KR.dcm"])
 def test_the_same_radiograph_compressed_gives_the_same_findings(assemble: Callable[..., Pipeline], name: str) -> None:
-    _, (plain,), _ = read(assemble(testdata("RG1_UNCI.dcm"), store="plain"))
-    _, (compressed,), _ = read(assemble(testdata(name), store="compressed"))
+    _, (plain,), _ = read(assemble(bundled("RG1_UNCI.dcm"), store="plain"))
+    _, (compressed,), _ = read(assemble(bundled(name), store="compressed"))
     for one, other in zip(plain.findings, compressed.findings, strict=True):
         assert one.decision is other.decision
         assert one.probability == pytest.approx(other.probability, abs=0.01)
 
 
 def test_a_study_that_no_model_covers_is_not_read_and_says_so(assemble: Callable[..., Pipeline]) -> None:
-    _, (reading,), _ = read(assemble(testdata("CT_small.dcm")))
+    _, (reading,), _ = read(assemble(bundled("CT_small.dcm")))
     assert not reading.is_read
     assert reading.not_read_reason is not None
     assert "CT" in reading.not_read_reason
@@ -180,7 +182,7 @@ def test_an_image_unlike_what_the_model_knows_is_not_read(assemble: Callable[...
         usual = FakeModel(CARD, bases_are_dense).predict(batch)
         return replace(usual, distance=np.full(len(batch), 9.0, np.float32))
 
-    _, (reading,), _ = read(assemble(testdata("RG1_UNCI.dcm"), answer=strange))
+    _, (reading,), _ = read(assemble(bundled("RG1_UNCI.dcm"), answer=strange))
     assert reading.not_read_reason is not None
     assert "unlike" in reading.not_read_reason
     assert reading.findings == ()
@@ -191,7 +193,7 @@ def test_a_distance_that_is_not_a_number_is_never_taken_for_a_small_one(assemble
         usual = FakeModel(CARD, bases_are_dense).predict(batch)
         return replace(usual, distance=np.full(len(batch), np.nan, np.float32))
 
-    _, (reading,), _ = read(assemble(testdata("RG1_UNCI.dcm"), answer=broken))
+    _, (reading,), _ = read(assemble(bundled("RG1_UNCI.dcm"), answer=broken))
     assert not reading.is_read
 
 
@@ -201,8 +203,8 @@ def test_files_that_are_no_images_are_set_aside_and_the_others_are_read(
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     (inbox / "letter.txt").write_text("Dear colleague")
-    shutil.copy(testdata("RG1_UNCI.dcm"), inbox)
-    (inbox / "half.dcm").write_bytes(testdata("RG3_UNCI.dcm").read_bytes()[:100_000])
+    shutil.copy(bundled("RG1_UNCI.dcm"), inbox)
+    (inbox / "half.dcm").write_bytes(bundled("RG3_UNCI.dcm").read_bytes()[:100_000])
     ingested, readings, _ = read(assemble(inbox))
     assert [reading.is_read for reading in readings if reading.study.patient.patient_id == "9RG1"] == [True]
     reasons = {Path(item.file).name: item.reason for item in ingested.set_aside} | {
@@ -232,6 +234,10 @@ def test_a_fault_of_ours_sets_one_study_aside_and_not_the_rest(
     assert "RuntimeError" in (failed[0].not_read_reason or "")
     assert sum(reading.is_read for reading in readings) > 5
     assert failed[0].study.patient.patient_name not in caplog.text
+    again = Run(replace(pipeline, keep=FolderKeep(samples.parent / "keep")), ingest(pipeline).studies)
+    assert [reading.study.study_key for reading in again if reading.is_read and reading.run_key not in again.unchanged] == [
+        failed[0].study.study_key
+    ]
 
 
 def test_a_change_is_stated_against_the_prior_read_before(assemble: Callable[..., Pipeline], samples: Path) -> None:
@@ -286,7 +292,7 @@ def test_the_draft_says_that_it_is_preliminary() -> None:
 
 
 def test_what_the_card_does_not_cover_is_listed(assemble: Callable[..., Pipeline]) -> None:
-    _, (reading,), _ = read(assemble(testdata("RG1_UNCI.dcm")))
+    _, (reading,), _ = read(assemble(bundled("RG1_UNCI.dcm")))
     assert reading.report is not None
     section = reading.report.section(SectionName.NOT_ASSESSED)
     assert section is not None

@@ -9,7 +9,7 @@ import pytest
 from radpipe import review
 from radpipe.errors import AlreadySigned, NotAllowed, SignOffError
 from radpipe.finding import ChangeKind, Decision
-from radpipe.report import Origin, Person, Report, Role, SectionName, Status, Verdict
+from radpipe.report import Origin, Person, Report, Role, SectionName, Stance, Status, Verdict
 from tests.test_draft import draft, material
 
 NOW = datetime(2026, 2, 1, 9, 30, tzinfo=UTC)
@@ -55,6 +55,11 @@ def test_an_edit_is_marked_as_the_readers_and_keeps_the_models_evidence() -> Non
     assert all(s.origin is Origin.RADIOLOGIST and s.change is None for s in words)
     assert words[0].evidence[0].source == "radiologist lee"
     assert words[0].evidence[1].model
+
+
+def test_an_edit_may_say_what_its_words_assert() -> None:
+    edited = review.edit(report(), "pleural_effusion", "No effusion: a fat pad.", LEE, NOW, stance=Stance.ABSENT)
+    assert {s.stance for s in edited.sentences if s.finding == "pleural_effusion"} == {Stance.ABSENT}
 
 
 def test_only_a_radiologist_signs_and_only_once() -> None:

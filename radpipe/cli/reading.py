@@ -101,7 +101,6 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
         orphans, run = _read_all(settings, pipeline, progress, tell)
     aside = [*orphans, *(item for reading in readings for item in reading.study.set_aside)]
-    pipeline.store.save_set_aside(orphans)  # type: ignore[attr-defined]  # SqlStore has it; the port does not need it
     for item in aside:
         sys.stderr.write(f"set aside: {item.file}: {item.reason}\n")
     if not options.json:

@@ -82,6 +82,12 @@ def _add_actions(place: Commands, common: argparse.ArgumentParser, formatter: ty
             parser.add_argument("finding", metavar="FINDING", help="as in the JSON, e.g. pleural_effusion")
         if action in ("edit", "addendum"):
             parser.add_argument("text", metavar="TEXT", help="the words; - reads them from stdin")
+        if action == "edit":
+            parser.add_argument(
+                "--says",
+                choices=("present", "absent", "unsure"),
+                help="what the new words assert of the finding; without it, it leaves the coded outputs (SR, FHIR, HL7)",
+            )
         if action == "reject":
             parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the record")
         parser.set_defaults(command=_act, action=action)
@@ -152,6 +158,7 @@ def _show(options: argparse.Namespace, settings: Settings) -> int:
 def _act(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe import review
     from radpipe.cli.assemble import open_desk
+    from radpipe.report import Stance
 
     desk = open_desk(settings)
     text = getattr(options, "text", "")
@@ -168,7 +175,8 @@ def _act(options: argparse.Namespace, settings: Settings) -> int:
     elif options.action == "reject":
         report = desk.reject(options.key, options.finding, settings.user, options.reason)
     else:
-        report = desk.edit(options.key, options.finding, text, settings.user)
+        stance = Stance(options.says) if options.says else Stance.STATEMENT
+        report = desk.edit(options.key, options.finding, text, settings.user, stance)
     sys.stdout.write(f"report {report.report_key} version {report.version}: {report.status.value}\n")
     if options.action in ("sign", "addendum"):
         count = desk.deliver(settings.outbox)

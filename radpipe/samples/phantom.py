@@ -122,6 +122,6 @@ def _letters(grey: Map, exposure: Exposure) -> None:
         lettered(grey, "PHANTOM", 120, 52, 11, level=0.8)
         return
     place = {"L": columns - 92, "R": 58}[exposure.marker]
-    lettered(grey, exposure.marker, 84, place, 32, level=0.98, thickness=5)
+    lettered(grey, exposure.marker, 58, place, 32, level=0.98, thickness=5)
     for number, words in enumerate(("PHANTOM", *exposure.words)):
-        lettered(grey, words, 112 + 20 * number, place - 26, 11, level=0.8)
+        lettered(grey, words, 82 + 18 * number, place - 26, 11, level=0.8)

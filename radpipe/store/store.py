@@ -6,7 +6,9 @@ StoreError when the database cannot be used.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +40,19 @@ def open_store(url: str, *, clock: Callable[[], datetime] = utc_now) -> SqlStore
     Raises StoreError if it cannot be opened or was made by a newer radpipe.
     """
     return SqlStore(Database(url), clock)
+
+
+@contextmanager
+def _no_cycle_search() -> Iterator[None]:
+    """Pause the search for reference cycles: it would look at a growing list of values, which have none, over and over
+    (of 10,000 readings half the time)."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class SqlStore:
@@ -123,10 +138,14 @@ class SqlStore:
             reports.save_reading(connection, reading, self._clock())
 
     def worklist(self) -> tuple[tuple[Reading, datetime], ...]:
-        """The newest reading of every study and when the study arrived, in order of arrival."""
+        """The newest reading of every study and when the study arrived, in order of arrival.
+
+        About 0.4 ms and 30 kB a study: for a long list order and page `worklist_rows` instead.
+        """
         with self._database.read() as connection:
             rows = reports.newest_readings(connection)
-        return tuple((codec.decode(Reading, document), arrived_at) for document, arrived_at in rows)
+        with _no_cycle_search():
+            return tuple((codec.decode(Reading, document), arrived_at) for document, arrived_at in rows)
 
     def worklist_rows(self) -> tuple[WorklistRow, ...]:
         """The worklist without its documents, to order and page a long one: a hundred times as fast as `worklist`."""

@@ -1,0 +1,151 @@
+"""The words and the TOML of the card that a training run writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from radpipe.card import InputSpec
+from radpipe.codes import FINDINGS
+from radpipe.evaluate.metrics import wilson
+from radpipe.train.validate import LabelFigures, Means
+
+NOT_COVERED = (
+    "fractures and other bone lesions",
+    "tubes, lines, pacemakers and other support devices, and their position",
+    "free air under the diaphragm (pneumoperitoneum)",
+    "mediastinal widening, masses and shift",
+    "hilar enlargement",
+    "the aorta and the great vessels",
+    "the spine, shoulders and upper abdomen",
+    "cavities, calcifications and the pattern of interstitial disease",
+    "soft-tissue and surgical emphysema",
+    "foreign bodies",
+    "image quality: inspiration, rotation, exposure",
+)
+
+LIMITS = (
+    "Not a medical device. Its findings are a draft for a radiologist who looks at the image.",
+    "Trained and validated on one hospital's images only; how it does elsewhere is not known.",
+    "The labels were text-mined from reports and are noisy; cross-validation measures agreement with them, not with the truth.",
+    "The share of ill patients in the training images is artificial: PPV and NPV cannot be read from this card, and the "
+    "probabilities are calibrated to that share, not to yours.",
+    "Much of the pooled AUC comes from telling healthy from ill; among ill patients it is much weaker.",
+    "Reads one frontal image of 224 x 224 pixels: small nodules, fine lines and small pneumothoraces are below its resolution.",
+    "AP portables and PA films differ in how ill the patients are; part of what it knows is that difference.",
+    "Patients under 18 were not among the labelled images.",
+    "The lateral view was learnt from projections of one CT; no real lateral radiograph was seen.",
+    "The maps show where the evidence for a logit lies; they were not checked against drawn lesions.",
+    "Repeatability was measured on shifted, turned and re-exposed copies, not on repeated exposures: a lower bound.",
+)
+
+
+def strength(means: Means, figures: tuple[LabelFigures, ...]) -> str:
+    """One honest sentence."""
+    assessed = sum(figure.assessed for figure in figures[:-1])
+    return (
+        f"Weak: mean cross-validated AUC over 14 findings {means.same_source:.2f} ({means.same_source_ci[0]:.2f}-"
+        f"{means.same_source_ci[1]:.2f}) between images of the same source, {means.enriched:.2f} among mostly ill patients, "
+        f"{means.pooled:.2f} pooled; {assessed} of 14 findings are good enough to be stated, normal against abnormal is "
+        f"{means.abnormal:.2f}."
+    )
+
+
+def source(figure: LabelFigures, folds: int) -> str:
+    """Where a label's figures come from, and what they rest on."""
+    point, quiet = figure.at_threshold, figure.at_rule_out
+    low, high = wilson(point.true_positives, point.positives)
+    return (
+        f"ChestX-ray14 excerpt, {folds}-fold cross-validation by patient, n = {figure.n} ({figure.positives} positive); AUC between "
+        f"images of the same source; pooled {figure.auc_pooled:.2f} ({figure.auc_pooled_ci[0]:.2f}-{figure.auc_pooled_ci[1]:.2f}), "
+        f"within the enriched sources {figure.auc_enriched:.2f}; threshold at specificity {point.specificity:.2f}: sensitivity "
+        f"{point.sensitivity:.2f} ({low:.2f}-{high:.2f}, {point.true_positives} of {point.positives}); rule-out at specificity "
+        f"{quiet.specificity:.2f}: sensitivity {quiet.sensitivity:.2f} ({quiet.true_positives} of {quiet.positives})"
+    )
+
+
+def write_card(
+    directory: Path,
+    recipe: dict[str, Any],
+    spec: InputSpec,
+    figures: tuple[LabelFigures, ...],
+    means: Means,
+    distance_limit: float,
+    counts: dict[str, Any],
+) -> None:
+    """Write `card.toml` beside the weights, whose hashes it takes."""
+    texts = {
+        "name": recipe["name"],
+        "version": recipe["version"],
+        "summary": "Frontal chest radiographs: 14 findings and normal against abnormal, from DINOv2 ViT-S/14 and linear heads",
+        "strength": strength(means, figures),
+        "licence": "Apache-2.0 (DINOv2 weights, Meta AI, Apache-2.0; heads trained on ChestX-ray14, NIH Clinical Center, free use "
+        "with citation: Wang et al. 2017)",
+        "training_data": f"Heads: {counts['images']} radiographs of {counts['patients']} patients of ChestX-ray14 with text-mined "
+        f"labels, of which {counts['reader_normal']} that readers called normal were taken as normal; {counts['small']} more of "
+        f"{counts['small_patients']} other patients at 64 x 64 pixels; {counts['normal']} radiographs inferred to be the RSNA "
+        "challenge's normals, for how normal chests vary, without labels. Final weights are trained on all folds; every figure is "
+        "of patients that the head had not seen. The backbone is frozen and never saw a radiograph.",
+        "population": f"NIH Clinical Center, Bethesda, USA, 1992-2015; ages {counts['youngest']} to {counts['oldest']} among the "
+        f"labelled images, {counts['female']} % female, {counts['ap']} % AP; about 6 % of the normal images are of minors by "
+        "inference; ill patients are over-represented by design of the excerpt.",
+    }
+    lines = ["# Written by radpipe.train; format and meaning: docs/model-card.md", ""]
+    lines += [f"{key} = {_text(value)}" for key, value in texts.items()]
+    lines += [_list("limits", LIMITS), _list("not_covered", NOT_COVERED), "", "[input]"]
+    lines += [
+        f"modalities = {_array(spec.modalities)}",
+        f"body_part = {_text(spec.body_part)}",
+        f"views = {_array(spec.views)}",
+        f"rows = {spec.rows}",
+        f"columns = {spec.columns}",
+        f"channels = {spec.channels}",
+        f"mean = {_array(spec.mean)}",
+        f"std = {_array(spec.std)}",
+        f"percentiles = {_array(spec.percentiles)}",
+        f"patient_age_years = {_array(spec.patient_age_years)}",
+        "",
+        "[view]",
+        f"labels = {_array(('PA', 'AP', 'LATERAL'))}",
+        "",
+        "[distribution]",
+        f"distance_limit = {distance_limit:.4f}",
+        "",
+        "[files]",
+    ]
+    for name in ("model.onnx", "model.safetensors"):
+        lines.append(f'"{name}" = "{hashlib.sha256((directory / name).read_bytes()).hexdigest()}"')
+    for figure in figures:
+        code = FINDINGS[figure.finding]
+        lines += [
+            "",
+            f"[labels.{figure.finding}]",
+            f"code = {_text(f'{code.scheme}:{code.value}')}",
+            f"meaning = {_text(code.meaning)}",
+            f"threshold = {figure.at_threshold.threshold:.6f}",
+            f"rule_out = {figure.at_rule_out.threshold:.6f}",
+            f"assessed = {'true' if figure.assessed else 'false'}",
+            f"auc = {figure.auc:.4f}",
+            f"auc_ci = [{figure.auc_ci[0]:.4f}, {figure.auc_ci[1]:.4f}]",
+            f"positives = {figure.positives}",
+            f"n = {figure.n}",
+            f"sensitivity = {figure.at_threshold.sensitivity:.4f}",
+            f"specificity = {figure.at_threshold.specificity:.4f}",
+            f"repeatability_logit = {figure.repeatability_logit:.4f}",
+            f"source = {_text(source(figure, recipe['folds']))}",
+        ]
+    (directory / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
+
+
+def _array(values: tuple[Any, ...]) -> str:
+    return json.dumps(list(values))
+
+
+def _list(key: str, values: tuple[str, ...]) -> str:
+    return "\n".join([f"{key} = [", *(f"    {_text(value)}," for value in values), "]"])

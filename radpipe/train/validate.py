@@ -1,0 +1,226 @@
+"""Cross-validation by patient, and every figure that the card states.
+
+Two things make a pooled AUC of this collection flattering: one source (`collection.FILTERED_SOURCE`) sets images called
+normal against images called pneumonia, the others hold almost only ill patients. So the card's AUC compares only images of
+the same source; the pooled one, and the one within the enriched sources, where telling ill from ill is all there is to do,
+stand beside it in the record.
+
+Axes: N images, F features, L labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from radpipe.evaluate.metrics import (
+    OperatingPoint,
+    auc,
+    average_precision,
+    brier,
+    calibration_error,
+    interval,
+    operating_point,
+    patient_weights,
+    stratified_auc,
+    threshold_at_specificity,
+)
+from radpipe.train.collection import LABELS
+from radpipe.train.heads import Extra, Linear, fit_gaussian, fit_platt, fit_ridge
+from radpipe.train.material import Material
+from radpipe.train.repeats import repeatability
+
+Doubles = npt.NDArray[np.float64]
+Folds = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFigures:
+    """What is known of one label. Probabilities are calibrated; intervals are 95 %, by patient."""
+
+    finding: str
+    positives: int
+    n: int
+    auc: float  # between images of the same source
+    auc_ci: tuple[float, float]
+    auc_pooled: float
+    auc_pooled_ci: tuple[float, float]
+    auc_enriched: float  # within the sources enriched for positives
+    average_precision: float
+    calibration_error: float  # cross-fitted
+    brier: float  # cross-fitted
+    slope: float  # of the calibration, on the ridge score
+    offset: float
+    at_threshold: OperatingPoint
+    at_rule_out: OperatingPoint
+    repeatability_logit: float
+    assessed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Mean AUC over the fourteen findings, and of "abnormal"; with 95 % intervals by patient."""
+
+    same_source: float
+    same_source_ci: tuple[float, float]
+    pooled: float
+    pooled_ci: tuple[float, float]
+    enriched: float
+    enriched_ci: tuple[float, float]
+    abnormal: float
+
+
+def extras(material: Material, recipe: dict[str, Any]) -> tuple[Extra, ...]:
+    """The other collections, as the recipe uses them."""
+    heads = recipe["heads"]
+    return (
+        Extra(material.small_features, material.small.truth, heads["small_weight"]),
+        Extra(material.normal_features, None, heads["normal_weight"]),
+    )
+
+
+def out_of_fold(
+    features: npt.NDArray[np.float32],
+    truth: npt.NDArray[np.bool_],
+    folds: Folds,
+    more: tuple[Extra, ...],
+    penalty: float,
+) -> tuple[Doubles, tuple[Linear, ...]]:
+    """Scores (N, L) of each image by the head that did not see its patient, and the heads, one a fold."""
+    scores = np.zeros(truth.shape)
+    heads = []
+    for fold in range(int(folds.max()) + 1):
+        held_out = folds == fold
+        head = fit_ridge(features[~held_out], truth[~held_out], more, penalty)
+        scores[held_out] = head(features[held_out])
+        heads.append(head)
+    return scores, tuple(heads)
+
+
+def mean_aucs(scores: Doubles, material: Material, weights: Doubles) -> Means:
+    """Over the findings that have both classes; `weights` are bootstrap samples of patients."""
+    truth, strata = material.radiographs.truth, material.radiographs.filtered
+    count = truth.shape[1] - 1
+
+    def mean(kind: str, weight: Doubles | None) -> float:
+        return float(np.nanmean([_auc(kind, scores[:, i], truth[:, i], strata, weight) for i in range(count)]))
+
+    figures = {kind: (mean(kind, None), interval([mean(kind, w) for w in weights])) for kind in ("same", "pooled", "enriched")}
+    return Means(
+        *figures["same"], *figures["pooled"], *figures["enriched"], abnormal=_auc("same", scores[:, -1], truth[:, -1], strata, None)
+    )
+
+
+def label_figures(
+    scores: Doubles, heads: tuple[Linear, ...], material: Material, folds: Folds, recipe: dict[str, Any]
+) -> tuple[LabelFigures, ...]:
+    """Every label, in the order of the network's output."""
+    radiographs = material.radiographs
+    weights = patient_weights(radiographs.patients, recipe["bootstrap_samples"], recipe["seed"])
+    repeats = _repeated_scores(heads, material, folds)
+    figures = []
+    for index, finding in enumerate(LABELS):
+        score, truth, strata = scores[:, index], radiographs.truth[:, index], radiographs.filtered
+        slope, offset = fit_platt(score, truth)
+        probability = _sigmoid(slope * score + offset)
+        fitted_elsewhere = cross_fitted(score, truth, folds)
+        same_ci = interval([stratified_auc(score, truth, strata, w) for w in weights])
+        threshold = threshold_at_specificity(probability, truth, recipe["operating"]["specificity"])
+        rule_out = threshold_at_specificity(probability, truth, recipe["operating"]["rule_out_specificity"])
+        positives = int(truth.sum())
+        figures.append(
+            LabelFigures(
+                finding=finding,
+                positives=positives,
+                n=len(truth),
+                auc=stratified_auc(score, truth, strata),
+                auc_ci=same_ci,
+                auc_pooled=auc(score, truth),
+                auc_pooled_ci=interval([auc(score, truth, w) for w in weights]),
+                auc_enriched=auc(score[~strata], truth[~strata]),
+                average_precision=average_precision(score, truth),
+                calibration_error=calibration_error(fitted_elsewhere, truth),
+                brier=brier(fitted_elsewhere, truth),
+                slope=slope,
+                offset=offset,
+                at_threshold=operating_point(probability, truth, threshold),
+                at_rule_out=operating_point(probability, truth, rule_out),
+                repeatability_logit=float(slope * repeatability(repeats[:, :, [index]])[0]),
+                assessed=positives >= recipe["operating"]["least_positives"] and same_ci[0] > 0.5,
+            )
+        )
+    return tuple(figures)
+
+
+def cross_fitted(score: Doubles, truth: npt.NDArray[np.bool_], folds: Folds) -> Doubles:
+    """Probabilities (N,) calibrated on the other folds' out-of-fold scores."""
+    probability = np.zeros(len(score))
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        slope, offset = fit_platt(score[~held_out], truth[~held_out])
+        probability[held_out] = _sigmoid(slope * score[held_out] + offset)
+    return probability
+
+
+def out_of_fold_distances(material: Material, folds: Folds, components: int) -> tuple[Doubles, Doubles]:
+    """Distances of the radiographs and of the normal images from training images of other folds."""
+    normal_folds = np.arange(len(material.normal)) % (int(folds.max()) + 1)
+    distances, normal_distances = np.zeros(len(folds)), np.zeros(len(material.normal))
+    for fold in range(int(folds.max()) + 1):
+        held_out, normal_out = folds == fold, normal_folds == fold
+        kept = np.concatenate([material.features[~held_out], material.normal_features[~normal_out]])
+        gaussian = fit_gaussian(kept, components)
+        distances[held_out] = gaussian.distance(material.features[held_out])
+        normal_distances[normal_out] = gaussian.distance(material.normal_features[normal_out])
+    return distances, normal_distances
+
+
+def subgroups(scores: Doubles, material: Material) -> dict[str, dict[str, float]]:
+    """Pooled AUC of "abnormal" and mean over the findings, by sex, age, view and source."""
+    radiographs = material.radiographs
+    groups = {
+        "female": radiographs.sexes == "F",
+        "male": radiographs.sexes == "M",
+        "18 to 39 years": (radiographs.ages >= 18) & (radiographs.ages < 40),
+        "40 to 64 years": (radiographs.ages >= 40) & (radiographs.ages < 65),
+        "65 years and over": radiographs.ages >= 65,
+        "PA": radiographs.views == "PA",
+        "AP": radiographs.views == "AP",
+        "source talo": radiographs.filtered,
+        "enriched sources": ~radiographs.filtered,
+        "without reader_normal": ~radiographs.reader_normal,
+    }
+    table = {}
+    for name, inside in groups.items():
+        truth, score = radiographs.truth[inside], scores[inside]
+        usable = [i for i in range(truth.shape[1] - 1) if truth[:, i].sum() >= 5]
+        table[name] = {
+            "n": int(inside.sum()),
+            "findings": len(usable),
+            "mean_auc": float(np.mean([auc(score[:, i], truth[:, i]) for i in usable])),
+            "abnormal_auc": auc(score[:, -1], truth[:, -1]),
+        }
+    return table
+
+
+def _repeated_scores(heads: tuple[Linear, ...], material: Material, folds: Folds) -> Doubles:
+    """(images, views, L): of repeated views, by the head that did not see the patient."""
+    images, views, width = material.repeated_features.shape
+    answers = np.zeros((images, views, len(LABELS)))
+    for number, image in enumerate(material.repeated):
+        answers[number] = heads[int(folds[image])](material.repeated_features[number].reshape(views, width))
+    return answers
+
+
+def _auc(kind: str, score: Doubles, truth: npt.NDArray[np.bool_], strata: npt.NDArray[np.bool_], weight: Doubles | None) -> float:
+    if kind == "same":
+        return stratified_auc(score, truth, strata, weight)
+    kept = ~strata if kind == "enriched" else np.ones(len(score), bool)
+    return auc(score[kept], truth[kept], None if weight is None else weight[kept])
+
+
+def _sigmoid(logit: Doubles) -> Doubles:
+    return np.asarray(1 / (1 + np.exp(-logit)))

@@ -1,0 +1,240 @@
+"""The command line, as a process: the real flow, the real model on ONNX, real files, real exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+pytestmark = pytest.mark.xdist_group("cli")  # one Prefect server at a time
+
+
+def radpipe(*arguments: str | Path, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RADPIPE_")}, **environment}
+    command = [sys.executable, "-m", "radpipe", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == status, f"{command} gave {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def records(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def without_times(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in found]
+
+
+@pytest.fixture(scope="module")
+def first_run(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    store = tmp_path_factory.mktemp("cli") / "store"
+    done = radpipe("run", samples, "--json", "--store", store, status=3)
+    radpipe("people", "add", "lee", "--name", "Lee^Ann", "--role", "radiologist", "--store", store)
+    radpipe("people", "add", "ray", "--name", "Ray^Sam", "--role", "resident", "--store", store)
+    return store, done
+
+
+def test_run_prints_one_json_line_a_study_with_every_field_of_the_contract(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = first_run
+    found = records(done)
+    assert len(found) >= 12
+    fields = {
+        "study_key", "study_instance_uid", "accession_number", "study_date", "modality", "body_part", "instances", "status",
+        "not_read_reason", "priority", "findings", "prior", "changes", "report_key", "report_status", "model", "set_aside",
+        "seconds",
+    }  # fmt: skip
+    for record in found:
+        assert fields <= set(record)
+        assert record["priority"]["level"] in {"STAT", "URGENT", "ROUTINE", "UNSURE", "NOT_READ"}
+        assert record["priority"]["reasons"]
+        assert (record["status"] == "read") == (record["not_read_reason"] is None) == (record["report_key"] is not None)
+        if record["status"] == "read":
+            assert record["model"]["backend"] == "onnx"
+            assert record["model"]["provider"] == "CPUExecutionProvider"
+        for finding in record["findings"]:
+            assert finding["evidence"]
+            assert finding["decision"] in {"present", "absent", "unsure"}
+
+
+def test_what_was_set_aside_is_named_on_stderr_with_a_reason(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = first_run
+    aside = [line for line in done.stderr.splitlines() if line.startswith("set aside: ")]
+    assert aside
+    assert all(re.fullmatch(r"set aside: .+?: .{10,}", line) for line in aside)
+
+
+def test_running_again_prints_the_same_changes_nothing_and_says_so(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]], samples: Path
+) -> None:
+    store, done = first_run
+    again = radpipe("run", samples, "--json", "--store", store, status=3)
+    assert without_times(records(again)) == without_times(records(done))
+    assert "Nothing was new" in again.stderr
+
+
+def test_no_patient_name_or_id_is_on_stderr_or_in_the_prefect_database(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]], samples: Path
+) -> None:
+    store, done = first_run
+    patients = set()
+    for path in samples.rglob("*.dcm"):
+        header = dcmread(path, stop_before_pixels=True, force=True)
+        patients |= {str(header.get("PatientName", "")), str(header.get("PatientID", ""))} - {""}
+    assert patients
+    prefect = b"".join(path.read_bytes() for path in (store / "prefect").glob("prefect.db*"))
+    assert prefect
+    for name in patients:
+        assert name not in done.stderr
+        assert name.encode() not in prefect
+
+
+def test_the_worklist_is_in_reading_order_with_waiting_times(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    store, done = first_run
+    worklist = json.loads(radpipe("worklist", "--json", "--store", store).stdout)
+    assert {record["study_key"] for record in worklist} == {record["study_key"] for record in records(done)}
+    ranks = [["STAT", "URGENT", "UNSURE", "NOT_READ", "ROUTINE"].index(r["priority"]["level"]) for r in worklist]
+    assert ranks == sorted(ranks)
+    assert all(record["waiting_s"] >= 0 and record["cap_s"] > 0 and record["state"] for record in worklist)
+    assert "ROUTINE" in radpipe("worklist", "--store", store).stdout
+
+
+def test_a_draft_is_corrected_signed_sent_and_added_to(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    store, done = first_run
+    record = next(r for r in records(done) if r["status"] == "read")
+    key = record["report_key"]
+    stated = record["findings"][0]["finding"]
+    draft = radpipe("report", "show", key, "--store", store).stdout
+    assert "PRELIMINARY" in draft
+    radpipe("sign", key, "--user", "ray", "--store", store, status=1)
+    refused = radpipe("sign", key, "--user", "nobody", "--store", store, status=1)
+    assert "radpipe people add nobody" in refused.stderr
+    radpipe("accept", key, stated, "--user", "ray", "--store", store)
+    radpipe("report", "edit", key, stated, "In the reader's own words.", "--user", "lee", "--store", store)
+    signed = radpipe("sign", key, "--user", "lee", "--store", store)
+    assert "final" in signed.stdout
+    sent = sorted(path.name for path in (store / "outbox").iterdir())
+    assert [name.rsplit(".", 2)[1:] for name in sent] == [["fhir", "json"], ["sr", "dcm"]]
+    sr = dcmread(next((store / "outbox").glob("*.dcm")))
+    assert (sr.Modality, sr.VerificationFlag, sr.CompletionFlag) == ("SR", "VERIFIED", "COMPLETE")
+    assert sr.StudyInstanceUID == record["study_instance_uid"]
+    bundle = json.loads(next((store / "outbox").glob("*.json")).read_text())
+    reports = [e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "DiagnosticReport"]
+    assert [report["status"] for report in reports] == ["final"]
+    final = radpipe("report", "show", key, "--store", store).stdout
+    assert "PRELIMINARY" not in final
+    assert "In the reader's own words." in final
+    assert "addendum" in radpipe("edit", key, stated, "x", "--user", "lee", "--store", store, status=1).stderr
+    radpipe("addendum", key, "Discussed with the ward.", "--user", "lee", "--store", store)
+    assert len(list((store / "outbox").iterdir())) == 4
+    assert "0 files delivered" in radpipe("deliver", "--store", store).stdout
+    assert "whole" in radpipe("audit", "verify", "--store", store).stdout
+    listed = [json.loads(line) for line in radpipe("report", "list", "--json", "--store", store).stdout.splitlines()]
+    assert {entry["report_key"]: entry["status"] for entry in listed}[key] == "amended"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "fhir", "sr", "hl7", "html"])
+def test_a_draft_is_shown_in_every_form_and_says_that_it_is_preliminary(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]], form: str, tmp_path: Path
+) -> None:
+    store, done = first_run
+    key = [r for r in records(done) if r["status"] == "read"][-1]["report_key"]
+    output = tmp_path / "report"
+    radpipe("report", "show", key, "--as", form, "-o", output, "--store", store)
+    content = output.read_bytes()
+    if form == "sr":
+        assert dcmread(output).VerificationFlag == "UNVERIFIED"
+    elif form == "hl7":
+        assert re.search(rb"\|P(\||\r|$)", content)
+    else:
+        assert b"preliminary" in content.lower()
+
+
+def test_a_changed_audit_trail_is_found(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    import sqlite3
+
+    store, _ = first_run
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    with sqlite3.connect(copy / "radpipe.db") as connection:
+        connection.execute("update audit set actor = 'somebody else' where sequence = 3")
+    connection.close()
+    assert "3" in radpipe("audit", "verify", "--store", copy, status=1).stderr
+
+
+def test_predict_needs_no_store_and_gives_every_label_of_the_contract(tmp_path: Path) -> None:
+    found = get_testdata_file("RG1_UNCI.dcm", download=False)
+    assert isinstance(found, str)
+    (line,) = records(radpipe("predict", found, "--store", tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+    assert set(line["probabilities"]) == {
+        "atelectasis", "cardiomegaly", "pleural_effusion", "lung_opacity", "mass", "nodule", "pneumonia", "pneumothorax",
+        "consolidation", "edema", "hyperinflation", "scarring", "pleural_thickening", "hiatal_hernia", "abnormal",
+    }  # fmt: skip
+    assert all(0 <= p <= 1 for p in line["probabilities"].values())
+    assert (line["view"], line["in_distribution"], line["backend"]) == ("PA", True, "onnx")
+
+
+def test_compare_of_an_image_with_itself_finds_no_change() -> None:
+    one, same = (get_testdata_file(name, download=False) for name in ("RG1_UNCI.dcm", "RG1_J2KR.dcm"))
+    assert isinstance(one, str)
+    assert isinstance(same, str)
+    (found,) = records(radpipe("compare", one, same))
+    assert found["registration"]["comparable"]
+    assert found["registration"]["correlation"] > 0.95
+    assert {change["change"] for change in found["changes"]} <= {"unchanged"}
+
+
+def test_a_backend_that_is_not_there_is_one_clear_line(samples: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU: nothing to refuse")
+    done = radpipe("predict", samples / "README.md", "--device", "cuda", status=1)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
+    assert "does not exist" in radpipe("run", tmp_path / "nothing", status=2).stderr
+    assert "no store" in radpipe("worklist", "--store", tmp_path / "nothing", status=2).stderr
+    assert "did you mean" in radpipe("worklist", status=2, RADPIPE_STOER="x").stderr
+    radpipe(status=2)
+
+
+def test_doctor_says_what_is_there(tmp_path: Path) -> None:
+    done = radpipe("doctor", "--json", "--store", tmp_path / "none")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["onnx on cpu"]["ok"]
+    assert checks["model"]["ok"]
+
+
+def test_weights_are_as_their_card_says() -> None:
+    assert "every file as its card says" in radpipe("weights", "verify").stdout
+    (card,) = [json.loads(line) for line in radpipe("weights", "list", "--json").stdout.splitlines()]
+    assert card["name"] == "chest-dinov2s"
+
+
+def test_every_command_has_help_with_its_store() -> None:
+    listed = re.findall(r"^    (\w+)", radpipe("--help").stdout.split("commands:")[1], re.MULTILINE)
+    for command in set(listed) - {"COMMAND"}:
+        done = radpipe(command, "--help")
+        assert "--store" in done.stdout or command in {"report", "weights", "audit", "people"}
