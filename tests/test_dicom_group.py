@@ -39,7 +39,8 @@ def test_different_bytes_under_one_uid_are_reported() -> None:
     assert studies[0].set_aside == (
         SetAside(
             "b",
-            "the same SOP Instance UID as a but different bytes: that one is used; have the sender give each instance its own UID",
+            "the same SOP Instance UID as a but different bytes: that one is used; "
+            "have the sender give each instance its own UID",
             "1.2.3",
             "1.2.3.4",
         ),
@@ -60,7 +61,9 @@ def test_another_patient_s_instance_is_set_aside_without_naming_anybody(attribut
     assert [image.sop_instance_uid for image in studies[0].images] == ["1.1", "1.2"]
     assert studies[0].patient.patient_id == "P1"
     assert studies[0].set_aside == (
-        SetAside("a", f"it belongs to another {what} than the rest of its study: check the merge at the PACS", "1.2.3", "1.0"),
+        SetAside(
+            "a", f"it belongs to another {what} than the rest of its study: check the merge at the PACS", "1.2.3", "1.0"
+        ),
     )
 
 
@@ -83,7 +86,9 @@ def test_set_aside_files_go_to_their_study() -> None:
 
 
 def test_a_rejected_image_is_marked() -> None:
-    note = replace(described("note", SOPInstanceUID="1.9"), image=None, rejects=(("1.2.3.4", "rejected for quality reasons"),))
+    note = replace(
+        described("note", SOPInstanceUID="1.9"), image=None, rejects=(("1.2.3.4", "rejected for quality reasons"),)
+    )
     study = dicom.group([described("a"), note], [])[0][0]
     assert [image.rejected for image in study.images] == ["rejected for quality reasons"]
     assert study.other_instances == (("1.2.840.10008.5.1.4.1.1.1", "1.9"),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,33 +91,39 @@ def test_jpeg_lossless_and_extended_and_htj2k() -> None:
         np.testing.assert_array_equal(stored(written(dataset(), syntax, HTJ2K_12_BIT)), ramp)
 
 
-@pytest.mark.parametrize("folder", ["odd/cornerstone"])
-def test_ct_slice_in_every_transfer_syntax(shared: Any, folder: str) -> None:
-    plain = stored((shared / "dicom" / folder / "CTImage.dcm_LittleEndianExplicitTransferSyntax_1.2.840.10008.1.2.1.dcm").read_bytes())
-    within = {"JPEG2000Transfer": 6, "JPEGLSLossy": 2}
-    exact = ("JPEG2000LosslessOnly", "JPEGLSLossless", "Process14", "RLE", "BigEndian", "Deflated", "LittleEndian")
-    seen = 0
-    for path in sorted((shared / "dicom" / folder).glob("CTImage*")):
+def test_a_ct_slice_in_every_transfer_syntax(shared: Path) -> None:
+    folder = shared / "dicom" / "odd" / "cornerstone"
+    plain = stored((folder / "CTImage.dcm").read_bytes())
+    lossless = ("JPEG2000LosslessOnly", "JPEGLSLossless", "Process14", "RLE", "BigEndian", "Deflated", "LittleEndian")
+    lossy = {"JPEG2000Transfer": 6, "JPEGLSLossy": 2}
+    twelve_bit = ("Process2_4", "Process6_8", "Process10_12")  # rescaled by the sender: compared with each other
+    seen: dict[str, int] = {}
+    sequential = stored(next(folder.glob("CTImage*Process2_4*")).read_bytes())
+    for path in sorted(folder.glob("CTImage*")):
         values = stored(path.read_bytes())
-        if any(word in path.name for word in exact):
+        word = next((word for word in (*lossless, *lossy, *twelve_bit) if word in path.name), "")
+        seen[word] = seen.get(word, 0) + 1
+        if word in lossless:
             np.testing.assert_array_equal(values, plain, err_msg=path.name)
-            seen += 1
-        for word, limit in within.items():
-            if word in path.name:
-                assert np.abs(values - plain).max() <= limit, path.name
-                seen += 1
-        if "Process1Transfer" not in path.name and "Process2" in path.name:
-            assert np.corrcoef(values.ravel(), plain.clip(values.min() - 1024).ravel())[0, 1] > 0.9
-    assert seen >= 12
+        elif word in lossy:
+            assert np.abs(values - plain).max() <= lossy[word], path.name
+        elif word in twelve_bit:
+            assert np.abs(values - sequential).max() <= 2, path.name
+    assert seen == {
+        "JPEG2000LosslessOnly": 2, "JPEGLSLossless": 1, "Process14": 2, "RLE": 1, "BigEndian": 1, "Deflated": 1,
+        "LittleEndian": 2, "JPEG2000Transfer": 2, "JPEGLSLossy": 2, "Process2_4": 1, "Process6_8": 1, "Process10_12": 1,
+        "": 3,
+    }  # fmt: skip
 
 
 def test_colour_jpeg_has_the_right_colours() -> None:
     plain = dicom.picture(bundled("SC_rgb.dcm")).astype(int)
     assert plain.shape == (100, 100, 3)
     assert [tuple(plain[row, 50]) for row in (5, 25, 45, 65, 85)] == [
-        (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (64, 64, 64),
+        (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (192, 192, 192),
     ]  # fmt: skip
-    for name in ("SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+n1.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_jpeg_gdcm.dcm",
+    for name in ("SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+n1.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm",
+                 "SC_rgb_jpeg_gdcm.dcm",
                  "SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle_16bit.dcm", "SC_rgb_rle_32bit.dcm", "SC_rgb_gdcm_KY.dcm",
                  "SC_rgb_jls_lossy_line.dcm", "SC_ybr_full_422_uncompressed.dcm", "SC_rgb_expb.dcm",
                  "SC_rgb_expb_32bit.dcm"):  # fmt: skip
@@ -130,7 +137,7 @@ def test_palettes_of_either_byte_order_agree() -> None:
     assert little.shape == (600, 800, 3)
     np.testing.assert_array_equal(little, big)
     np.testing.assert_array_equal(little, dicom.picture(bundled("OBXXXX1A_rle.dcm")))
-    assert little.max() == 255
+    assert little.max() == 254
     segmented = dicom.picture(bundled("gdcm-US-ALOKA-16.dcm"))
     np.testing.assert_array_equal(segmented, dicom.picture(bundled("gdcm-US-ALOKA-16_big.dcm")))
 

@@ -147,14 +147,20 @@ def _by_pydicom(
         "transfer_syntax_uid": UID(syntax),
     }
     array: npt.NDArray[Any]
-    try:
+    with _PanicsAsErrors():
         array, _ = get_decoder(syntax).as_array(value, index=index, decoding_plugin=plugin, **options)
-    except BaseException as error:
-        # pylibjpeg-rle is written in Rust, whose panics arrive as an exception beside Exception, without a public name
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ValueError("the decoder panicked") from error
     return array
+
+
+class _PanicsAsErrors:
+    """pylibjpeg-rle is written in Rust: its panics arrive as an exception beside Exception that has no public name."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is not None and kind.__name__ == "PanicException":
+            raise ValueError("the decoder panicked") from error
 
 
 def _by_gdcm(codestream: bytes, layout: Layout, syntax: str) -> npt.NDArray[Any]:

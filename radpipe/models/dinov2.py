@@ -122,11 +122,13 @@ class Reader(nn.Module):
         self.label_bias = nn.Parameter(torch.zeros(shape.labels))
         self.view_weight = nn.Parameter(torch.zeros(shape.views, 2 * shape.channels))
         self.view_bias = nn.Parameter(torch.zeros(shape.views))
-        self.centre = nn.Parameter(torch.zeros(2 * shape.channels))  # of the training images
-        self.scale = nn.Parameter(torch.ones(2 * shape.channels))
-        self.axes = nn.Parameter(torch.zeros(2 * shape.channels, shape.components))  # orthonormal columns
+        self.centre = nn.Parameter(torch.zeros(2 * shape.width))  # of the training images' last features
+        self.scale = nn.Parameter(torch.ones(2 * shape.width))
+        self.axes = nn.Parameter(torch.zeros(2 * shape.width, shape.components))  # orthonormal columns
         self.axis_precision = nn.Parameter(torch.ones(shape.components))  # over the residual's precision, minus 1
         self.residual_precision = nn.Parameter(torch.ones(1))
+        self.refusal_weight = nn.Parameter(torch.zeros(1, 2 * shape.channels))  # for turned and inverted images
+        self.refusal_bias = nn.Parameter(torch.zeros(1))
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Reader:
@@ -141,11 +143,12 @@ class Reader(nn.Module):
         probabilities = torch.sigmoid(maps.mean(-1))
         features = torch.cat([cls, patches.mean(1)], dim=-1)  # (B, 2 T)
         views = torch.softmax(features @ self.view_weight.T + self.view_bias, dim=-1)
-        standard = (features - self.centre) * self.scale
+        width, channels = self.shape.width, self.shape.channels
+        last = torch.cat([features[:, channels - width : channels], features[:, 2 * channels - width :]], dim=-1)
+        standard = (last - self.centre) * self.scale  # (B, 2 D)
         along = standard @ self.axes  # (B, K)
         squares = (standard.square().sum(-1) + (along.square() * self.axis_precision).sum(-1)) * self.residual_precision
-        distance = torch.sqrt(torch.clamp(squares, min=0.0))
-        width, channels = self.shape.width, self.shape.channels
-        last = torch.cat([standard[:, channels - width : channels], standard[:, 2 * channels - width :]], dim=-1)
-        embedding = last / torch.clamp(last.norm(dim=-1, keepdim=True), min=1e-6)
+        refusal = torch.relu(features @ self.refusal_weight.T + self.refusal_bias).squeeze(-1)
+        distance = torch.sqrt(torch.clamp(squares, min=0.0) + refusal.square())
+        embedding = standard / torch.clamp(standard.norm(dim=-1, keepdim=True), min=1e-6)
         return probabilities, maps.reshape(*maps.shape[:2], *self.shape.grid), embedding, views, distance

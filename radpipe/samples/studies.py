@@ -68,7 +68,7 @@ _SONJA = (
     PatientHeader("PHANTOM-03", "Фантом^Соня", "19800205", "F", ("ISO_IR 192",)),
 )
 _DERMOT = (
-    Person(14, scale=(1.0, 1.03, 1.08), wall_mm=28, cardiothoracic_ratio=0.60, kyphosis_mm=-4, bone=0.9),
+    Person(14, scale=(1.0, 1.03, 1.08), wall_mm=28, cardiothoracic_ratio=0.63, kyphosis_mm=-4, bone=0.9),
     PatientHeader("PHANTOM-04", "O'Phantom^Dermot", "19541130", "M"),
 )
 _HANAKO = (
@@ -105,7 +105,7 @@ STUDIES: tuple[SampleStudy, ...] = (
     SampleStudy(
         _study("ada-2026", 2, "20260112", "081005", "Increasing shortness of breath for five days"),
         *_ADA,
-        (_pa(102, Effusion(RIGHT, 85)),),
+        (_pa(102, Effusion(RIGHT, 115)),),
         "new right pleural effusion",
         "ada-2025",
         (("pleural_effusion", "new"),),

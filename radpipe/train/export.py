@@ -99,20 +99,22 @@ class _Graph:
         self.reshape(maps, [0, 0, *shape.grid], result="maps")
         features = self.op("Concat", cls, self.mean(patches, 1), axis=-1)
         self.op("Softmax", self.add(self.linear(features, "view_weight"), self.weight("view_bias")), result="views", axis=-1)
-        standard = self.op("Mul", self.op("Sub", features, self.weight("centre")), self.weight("scale"))
+        last = self.op(
+            "Concat",
+            self.slice(features, shape.channels - shape.width, shape.channels, -1),
+            self.slice(features, 2 * shape.channels - shape.width, 2 * shape.channels, -1),
+            axis=-1,
+        )
+        standard = self.op("Mul", self.op("Sub", last, self.weight("centre")), self.weight("scale"))
         along = self.op("MatMul", standard, self.weight("axes"))
         weighted = self.op("Mul", self.op("Mul", along, along), self.weight("axis_precision"))
         total = self.add(self.sum(self.op("Mul", standard, standard)), self.sum(weighted))
-        squares = self.op("Mul", total, self.weight("residual_precision"))
-        self.op("Sqrt", self.op("Max", squares, self.number(0.0)), result="distance")
-        last = self.op(
-            "Concat",
-            self.slice(standard, shape.channels - shape.width, shape.channels, -1),
-            self.slice(standard, 2 * shape.channels - shape.width, 2 * shape.channels, -1),
-            axis=-1,
-        )
-        length = self.op("ReduceL2", last, self.integers([-1]), keepdims=1)
-        self.op("Div", last, self.op("Max", length, self.number(1e-6)), result="embedding")
+        squares = self.op("Max", self.op("Mul", total, self.weight("residual_precision")), self.number(0.0))
+        refusal = self.op("Relu", self.add(self.linear(features, "refusal_weight"), self.weight("refusal_bias")))
+        refusal = self.reshape(refusal, [-1])
+        self.op("Sqrt", self.add(squares, self.op("Mul", refusal, refusal)), result="distance")
+        length = self.op("ReduceL2", standard, self.integers([-1]), keepdims=1)
+        self.op("Div", standard, self.op("Max", length, self.number(1e-6)), result="embedding")
 
     def backbone(self) -> tuple[str, str]:
         shape = self.shape

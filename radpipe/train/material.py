@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from radpipe.train.collection import Radiographs, normal_files, read_grey, read_radiographs
 from radpipe.train.features import Extractor
 from radpipe.train.outside import Made, foreign_images, projections, spoilt
-from radpipe.train.repeats import repeated_view
+from radpipe.train.repeats import processed_view, repeated_view
 
 Floats = npt.NDArray[np.float32]
 _log = logging.getLogger(__name__)
@@ -42,8 +43,12 @@ class Material:
     repeated_features: Floats  # (images, views, F)
     lateral: Group  # projections to learn from
     lateral_check: Group  # other projections of the same CT
-    foreign: Group
-    elsewhere: Group  # chests of other hospitals
+    processed: Group  # radiographs as other equipment may show them, to learn what may vary
+    spoilt: Group  # turned and inverted radiographs, to learn what to refuse
+    spoilt_check: Group  # others, of images that are not learnt from
+    foreign: Group  # real images of other things, only to check
+    elsewhere: Group  # chests of Hannover, half of the patients: to learn what may vary
+    elsewhere_check: Group  # of the other half, and of OpenIST
 
 
 def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material:
@@ -61,16 +66,19 @@ def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material
 
     dicom = data.parent / "dicom"
     count = int(recipe["views"]["lateral_projections"])
-    turned = tuple(radiographs.files[int(i)] for i in again[: recipe["distance"]["spoilt_images"]])
-    foreign = [*foreign_images(dicom), *spoilt(turned, read_grey)]
-    elsewhere = [
-        *(Made("Hannover", p.name, lambda p=p: read_grey(p)) for p in sorted((data / "cxr" / "serial").glob("*.jpg"))[::2]),  # type: ignore[misc]
-        *(
-            Made("OpenIST", p.name, lambda p=p: read_grey(p))  # type: ignore[misc]
-            for p in sorted((data / "cxr" / "lungs").glob("*.jpg"))[::4]
-            if "mask" not in p.name
-        ),
-    ]
+    turned = [radiographs.files[int(i)] for i in again[: recipe["distance"]["spoilt_images"]]]
+    changed = np.random.default_rng(seed + 1).permutation(len(radiographs))[: recipe["distance"]["processed_images"]]
+
+    def processed(image: int) -> Callable[[], Floats]:
+        return lambda: processed_view(read_grey(radiographs.files[image]), np.random.default_rng([seed, image]))
+
+    def read(path: Path) -> Callable[[], Floats]:
+        return lambda: read_grey(path)
+
+    hannover = sorted((data / "cxr" / "serial").glob("*.jpg"))
+    patients = sorted({path.name.split("_")[0] for path in hannover})
+    learnt = frozenset(patients[::2])
+    openist = [path for path in sorted((data / "cxr" / "lungs").glob("*.jpg")) if "mask" not in path.name][::4]
     material = Material(
         radiographs=radiographs,
         features=extractor.features("nih", _names(radiographs.files), lambda n: read_grey(radiographs.files[n])),
@@ -84,10 +92,23 @@ def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material
         ),
         lateral=_group(extractor, "lateral", list(projections(dicom, count, seed))),
         lateral_check=_group(extractor, "lateral-check", list(projections(dicom, max(count // 4, 8), seed + 1))),
-        foreign=_group(extractor, "foreign", foreign),
-        elsewhere=_group(extractor, "elsewhere", elsewhere),
+        processed=_group(extractor, "processed", [Made("processed", f"{seed} {i}", processed(int(i))) for i in changed]),
+        spoilt=_group(extractor, "spoilt", list(spoilt(turned, read_grey))),
+        spoilt_check=_group(extractor, "spoilt-check", list(spoilt([*normal[:15], *openist[::5], *hannover[5::12]], read_grey))),
+        foreign=_group(extractor, "foreign", list(foreign_images(dicom))),
+        elsewhere=_group(
+            extractor, "elsewhere", [Made("Hannover", p.name, read(p)) for p in hannover if p.name.split("_")[0] in learnt]
+        ),
+        elsewhere_check=_group(
+            extractor,
+            "elsewhere-check",
+            [
+                *(Made("Hannover", p.name, read(p)) for p in hannover if p.name.split("_")[0] not in learnt),
+                *(Made("OpenIST", p.name, read(p)) for p in openist),
+            ],
+        ),
     )
-    _log.info("%d radiographs, %d small, %d normal, %d foreign", len(radiographs), len(small), len(normal), len(foreign))
+    _log.info("%d radiographs, %d small, %d normal, %d processed", len(radiographs), len(small), len(normal), len(changed))
     return material
 
 

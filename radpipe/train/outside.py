@@ -7,7 +7,7 @@ where that has a meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def foreign_images(dicom: Path) -> Iterator[Made]:
     yield Made("no image", "gradient", lambda: np.linspace(0, 1, 256 * 256, dtype=np.float32).reshape(256, 256))
 
 
-def spoilt(files: tuple[Path, ...], read: Callable[[Path], Floats]) -> Iterator[Made]:
+def spoilt(files: Sequence[Path], read: Callable[[Path], Floats]) -> Iterator[Made]:
     """Chest radiographs turned by 90, 180 and 270 degrees, and inverted."""
     for path in files:
         for turns in (1, 2, 3):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,6 +37,28 @@ def repeated_view(grey: Floats, random: np.random.Generator) -> Floats:
     view = np.clip(np.asarray(image, np.float32), 0, 1) ** np.float32(1 + random.uniform(-EXPOSURE, EXPOSURE))
     contrast = np.float32(1 + random.uniform(-EXPOSURE, EXPOSURE))
     return np.asarray(np.clip((view - view.mean()) * contrast + view.mean(), 0, 1), np.float32)
+
+
+def processed_view(grey: Floats, random: np.random.Generator) -> Floats:
+    """`grey` (rows, columns), 0..1, as another vendor's processing, detector or collimation may show it."""
+    view = grey ** np.float32(np.exp(random.uniform(-0.5, 0.5)))
+    rows, columns = view.shape
+    for radius in (random.uniform(0.004, 0.02), random.uniform(0.02, 0.15)):  # edges, then latitude: of the image's size
+        smooth = np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(radius * rows)), np.float32)
+        view = smooth * np.float32(random.uniform(0.3, 1)) + (view - smooth) * np.float32(random.uniform(0.7, 3))
+    if random.random() < 0.3:
+        view = np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(random.uniform(0.002, 0.008) * rows)), np.float32)
+    low, high = np.percentile(view, (0.5, 99.5))
+    view = np.clip((view - low) / max(float(high - low), 1e-6), 0, 1)
+    view = view + random.normal(0, random.uniform(0, 0.05), view.shape).astype(np.float32)
+    first_row, last_row = int(random.uniform(0, 0.08) * rows), rows - int(random.uniform(0, 0.08) * rows)
+    first_column, last_column = int(random.uniform(0, 0.08) * columns), columns - int(random.uniform(0, 0.08) * columns)
+    if random.random() < 0.5:
+        return np.ascontiguousarray(view[first_row:last_row, first_column:last_column], np.float32)
+    framed = np.zeros_like(view)
+    framed[first_row:last_row, first_column:last_column] = view[first_row:last_row, first_column:last_column]
+    turned = Image.fromarray(np.ascontiguousarray(framed, np.float32)).rotate(random.uniform(-6, 6), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(turned, np.float32), 0, 1)
 
 
 def repeatability(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
