@@ -29,7 +29,8 @@ from radpipe.finding import Change, Finding, Prior
 from radpipe.ports import ImageModel, Keep, Prediction, Source, Store
 from radpipe.preprocess import Placement, model_input
 from radpipe.reading import ImageChoice, ModelRun, Reading, run_key
-from radpipe.study import Basis, FileRef, Image, SetAside, Study, View
+from radpipe.settle import in_source_pixels, settled, told_from_image, with_image
+from radpipe.study import Image, SetAside, Study
 from radpipe.thumbnail import pixels_of, thumbnail
 
 LOG = logging.getLogger("radpipe")
@@ -242,11 +243,11 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         return _not_read(pipeline, item, "no image of it could be decoded: see the reasons beside its files")
     model = pipeline.model()
     card = model.card
-    image, refusal = _told_from_image(item.image, prediction, index, model)
+    image, refusal = told_from_image(item.image, prediction, index, card)
     if refusal is not None:
         return _not_read(pipeline, item, refusal, image)
     pipeline.keep.put(image.sop_instance_uid, THUMBNAIL, item.picture)
-    found = _in_source_pixels(detect.findings(prediction, index, card, image.sop_instance_uid, item.placement), image)
+    found = in_source_pixels(detect.findings(prediction, index, card, image.sop_instance_uid, item.placement), image)
     prior, why_no_prior, prior_findings = _prior(pipeline, item, image)
     changes: tuple[Change, ...] = ()
     if prior is not None and prior.registration is not None:
@@ -263,7 +264,7 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         rules=pipeline.rules,
         prior_date=prior.study_date if prior else None,
     )
-    study = _with_image(plan.study, image, item.set_aside)
+    study = with_image(plan.study, image, item.set_aside)
     material = draft.Material(
         study=study,
         image=image,
@@ -280,7 +281,7 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         run_key=plan.run_key,
         study=study,
         not_read_reason=None,
-        choices=_settled(plan.choices, image),
+        choices=settled(plan.choices, image),
         findings=found,
         prior=prior,
         why_no_prior=why_no_prior,
@@ -291,28 +292,6 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         seconds=(("decode", round(item.decode_s, 4)), ("infer", round(infer_s, 4)), ("total", round(total, 4))),
         read_at=pipeline.clock(),
     )
-
-
-def _told_from_image(image: Image, prediction: Prediction, index: int, model: ImageModel) -> tuple[Image, str | None]:
-    """What tags did not say, from the pixels; and why the model may not read this image, if so."""
-    card = model.card
-    distance = float(prediction.distance[index])
-    if not distance <= card.distance_limit:
-        return image, (
-            f"the image is unlike those that the model learnt from (distance {distance:.2f}, limit {card.distance_limit:.2f}): "
-            "read it by hand; if it is an ordinary frontal chest radiograph, check its windowing and orientation"
-        )
-    if image.view is None:
-        view = View(card.view_labels[int(prediction.views[index].argmax())])
-        image = replace(image, view=view, view_basis=Basis.IMAGE)
-        if view.value not in card.input.views:
-            return (
-                image,
-                f"by its look the image is a {view.value.lower()} view; this model reads {', '.join(card.input.views)}",
-            )
-    if not image.body_part:
-        image = replace(image, body_part=card.input.body_part, body_part_basis=Basis.IMAGE)
-    return image, None
 
 
 def _prior(pipeline: Pipeline, item: _Prepared, image: Image) -> tuple[Prior | None, str | None, tuple[Finding, ...]]:
@@ -345,7 +324,7 @@ def _prior(pipeline: Pipeline, item: _Prepared, image: Image) -> tuple[Prior | N
 
 
 def _not_read(pipeline: Pipeline, item: _Prepared, reason: str, image: Image | None = None) -> Reading:
-    study = _with_image(item.plan.study, image, item.set_aside)
+    study = with_image(item.plan.study, image, item.set_aside)
     priority = triage.prioritise((), (), read=False, in_distribution=False, why_not=reason, rules=pipeline.rules)
     return Reading(
         run_key=item.plan.run_key,
@@ -364,40 +343,6 @@ def _not_read(pipeline: Pipeline, item: _Prepared, reason: str, image: Image | N
     )
 
 
-def _with_image(study: Study, image: Image | None, aside: tuple[SetAside, ...]) -> Study:
-    """The study with what was learnt of one image, and what was set aside while decoding."""
-    images = tuple(image if image and i.sop_instance_uid == image.sop_instance_uid else i for i in study.images)
-    return replace(study, images=images, set_aside=(*study.set_aside, *aside))
-
-
-def _settled(choices: Iterable[ImageChoice], read: Image) -> tuple[ImageChoice, ...]:
-    """The choices after reading: only the image that was read stays chosen."""
-    return tuple(
-        choice
-        if choice.sop_instance_uid == read.sop_instance_uid or not choice.chosen
-        else replace(choice, chosen=False, why=f"{choice.why}; not needed, a better image of the study was read")
-        for choice in choices
-    )
-
-
-def _in_source_pixels(found: Iterable[Finding], image: Image) -> tuple[Finding, ...]:
-    """Boxes from the upright image back to the pixels of the file."""
-    return tuple(
-        replace(
-            finding,
-            evidence=tuple(
-                replace(e, box_px=dicom.source_box(e.box_px, image)) if e.box_px else e for e in finding.evidence
-            ),
-        )
-        for finding in found
-    )
-
-
 def _model_run(model: ImageModel) -> ModelRun:
     card = model.card
     return ModelRun(card.name, card.version, card.sha256, model.backend, model.provider)
-
-
-def source_file(study: Study, sop_instance_uid: str) -> FileRef | None:
-    """Where an image of the study was read from."""
-    return next((image.file for image in study.images if image.sop_instance_uid == sop_instance_uid), None)

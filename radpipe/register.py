@@ -189,9 +189,7 @@ def _levels(image: npt.NDArray[Any]) -> tuple[_Level, _Level, _Level]:
     return levels[2], levels[1], levels[0]
 
 
-def _coarse_starts(
-    here: _Level, there: _Level, rotations_deg: tuple[float, ...], zooms: tuple[float, ...]
-) -> list[Array]:
+def _coarse_starts(here: _Level, there: _Level, rotations_deg: tuple[float, ...], zooms: tuple[float, ...]) -> list[Array]:
     """The best shift for every rotation and zoom (pixels of the coarse level, current to prior), best match first."""
     import cv2
 

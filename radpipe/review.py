@@ -57,9 +57,7 @@ def reject(report: Report, finding: str, by: Person, at: datetime, *, reason: st
     return _recorded(corrected, Correction(finding, Verdict.REJECTED, by, at, reason=reason))
 
 
-def edit(
-    report: Report, finding: str, text: str, by: Person, at: datetime, *, stance: Stance = Stance.STATEMENT
-) -> Report:
+def edit(report: Report, finding: str, text: str, by: Person, at: datetime, *, stance: Stance = Stance.STATEMENT) -> Report:
     """Put the reader's words in place of the draft's for one finding, in Findings and, where it stands there, Impression.
 
     What the words assert is not guessed: `stance` says it; without one the finding leaves the coded outputs and stays in

@@ -161,9 +161,7 @@ def _contribution(
         # doubt about what would be routine even if it were certain does not move the study either
         level = Level.ROUTINE if situation == "known" and rule.known is Level.ROUTINE else rule.unsure
         weight = min(1.0, rule.weight * factor) * 0.5 * how_far
-        return _Contribution(
-            level, weight, rules.cap_minutes[level], f"{name}: unsure; {_WITHIN[rule.category]}{words}"
-        )
+        return _Contribution(level, weight, rules.cap_minutes[level], f"{name}: unsure; {_WITHIN[rule.category]}{words}")
     level = {"present": rule.present, "new": rule.new, "known": rule.known}[situation]
     cap = rule.cap_minutes if _RANK[level] <= _RANK[rule.present] else rules.cap_minutes[level]
     if _RANK[level] > _RANK[rule.present]:
@@ -235,9 +233,7 @@ def _finding_rule(entry: dict[str, Any], where: str, caps: Mapping[Level, int]) 
         raise SettingsError(f"[{where}] needs a source: which guideline or study, or that it is the site's own choice")
     present, new, known, unsure = (_level(entry, situation, where) for situation in _SITUATIONS)
     if not _RANK[new] <= _RANK[present] <= _RANK[known]:
-        raise SettingsError(
-            f"[{where}] must keep new ({new}) as urgent as present ({present}) at least, and that as known"
-        )
+        raise SettingsError(f"[{where}] must keep new ({new}) as urgent as present ({present}) at least, and that as known")
     if {present, new, known} & _BY_ARRIVAL:
         raise SettingsError(f"[{where}] present, new and known are STAT, URGENT or ROUTINE")
     if unsure not in (Level.UNSURE, Level.ROUTINE):

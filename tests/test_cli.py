@@ -167,9 +167,7 @@ def test_a_draft_is_shown_in_every_form_and_says_that_it_is_preliminary(
         assert b"preliminary" in content.lower()
 
 
-def test_a_changed_audit_trail_is_found(
-    first_run: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_a_changed_audit_trail_is_found(first_run: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     import sqlite3
 
     store, _ = first_run
@@ -238,3 +236,36 @@ def test_every_command_has_help_with_its_store() -> None:
     for command in set(listed) - {"COMMAND"}:
         done = radpipe(command, "--help")
         assert "--store" in done.stdout or command in {"report", "weights", "audit", "people"}
+
+
+def test_every_test_file_of_pydicom_is_read_or_set_aside_with_a_reason(tmp_path: Path) -> None:
+    import pydicom.data
+
+    bundled = Path(pydicom.data.__file__).parent
+    found = get_testdata_file("RG1_UNCI.dcm", download=False)
+    assert isinstance(found, str)
+    _sweep([bundled, Path(found).parent], tmp_path)
+
+
+def test_every_file_of_the_shared_corpus_is_read_or_set_aside_with_a_reason(shared: Path, tmp_path: Path) -> None:
+    _sweep([shared / "dicom"], tmp_path)
+
+
+def _sweep(folders: list[Path], tmp_path: Path) -> None:
+    """Every file is in a study, or named on stderr; and the same again changes nothing."""
+    store = tmp_path / "store"
+    done = radpipe("run", *folders, "--json", "--store", store, status=3)
+    aside = {match[1]: match[2] for line in done.stderr.splitlines() if (match := re.match(r"set aside: (.+?): (.+)", line))}
+    assert all(len(reason) > 10 for reason in aside.values())
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    in_studies = 0
+    for record in records(done):
+        in_studies += record["instances"]
+        if record["status"] == "not_read":
+            assert len(record["not_read_reason"]) > 10
+        assert record["priority"]["reasons"]
+    named = {file for file in aside if "!" not in file}
+    assert in_studies + len(named) > 100 or len(files) < 100
+    again = radpipe("run", *folders, "--json", "--store", store, status=3)
+    assert sorted(map(str, without_times(records(again)))) == sorted(map(str, without_times(records(done))))
+    assert "whole" in radpipe("audit", "verify", "--store", store).stdout

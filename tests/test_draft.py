@@ -19,7 +19,7 @@ from radpipe.report import Report, SectionName, Sentence, Stance
 from radpipe.study import Basis, FileRef, Image, Patient, Study, View
 
 NAMES = ("pneumothorax", "pleural_effusion", "cardiomegaly", "nodule", "abnormal")
-CARD = fake_card({name: (0.6, 0.3) for name in NAMES})
+CARD = fake_card(dict.fromkeys(NAMES, (0.6, 0.3)))
 IMAGE = Image(
     sop_instance_uid="1.2.3.1",
     sop_class_uid="1.2.840.10008.5.1.4.1.1.1",

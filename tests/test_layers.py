@@ -17,7 +17,7 @@ VALUES = {"errors", "codes", "study", "finding", "report", "card", "reading"}
 PORTS = {"ports"}
 SETTINGS = {"settings"}
 STAGES = {
-    "dicom", "preprocess", "detect", "compare", "register", "triage", "draft", "review", "record", "thumbnail"
+    "dicom", "preprocess", "detect", "compare", "register", "triage", "draft", "review", "record", "settle", "thumbnail"
 }  # fmt: skip
 EDGES = {"sources", "models", "sinks", "store"}
 PIPELINE = {"pipeline"}

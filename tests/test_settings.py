@@ -31,7 +31,9 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
         load_settings(config=config, environ={})
 
 
-@pytest.mark.parametrize(("name", "value"), [("RADPIPE_BACKEND", "tensorrt"), ("RADPIPE_THREADS", "-1"), ("RADPIPE_THREADS", "x")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("RADPIPE_BACKEND", "tensorrt"), ("RADPIPE_THREADS", "-1"), ("RADPIPE_THREADS", "x")]
+)
 def test_a_value_of_the_wrong_kind_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError):
         load_settings(environ={name: value})

@@ -18,7 +18,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         parents=[common],
         formatter_class=formatter,
         help="who may correct and sign",
-        description="Named users and their roles: radiologist signs; resident corrects; viewer looks. Kept in the audit trail.",
+        description="Named users and their roles: a radiologist signs, a resident corrects, a viewer looks. Audited.",
         epilog="example:\n  radpipe people add lee --name Lee^Ann --role radiologist",
     )
     inner = people.add_subparsers(title="people commands", metavar="COMMAND", required=True)

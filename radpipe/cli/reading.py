@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -132,10 +133,8 @@ def _read_all(settings: Settings, pipeline: Pipeline, progress: Any, tell: Any) 
         ready: Future[Run] = background.submit(make_ready)
         engine.prepare(settings.store)
         nothing_new = False
-        try:
+        with contextlib.suppress(NotYet):
             nothing_new = not ready.result(timeout=WAIT_FOR_INGEST_S).start()
-        except NotYet:
-            pass
         if not nothing_new:
             progress.starting()
             from flows.read import Job, drain

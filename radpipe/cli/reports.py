@@ -121,7 +121,6 @@ def _worklist(options: argparse.Namespace, settings: Settings) -> int:
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_the_store
-
     from radpipe.study import study_key
 
     store = open_the_store(settings)

@@ -93,7 +93,7 @@ def worklist_table(records: Sequence[Mapping[str, Any]], *, in_order: bool = Fal
         ("compared with", {"ratio": 1}),
         ("report", {"no_wrap": True}),
     ):
-        table.add_column(name, **options)  # type: ignore[arg-type]
+        table.add_column(name, **options)
     for record in ordered:
         level = record["priority"]["level"]
         exam = " ".join((*record["modality"], record["body_part"])).strip()

@@ -22,6 +22,6 @@ from radpipe.dicom.parse import InstanceError, quiet
 from radpipe.dicom.presentation import picture, presentation
 
 __all__ = [
-    "Described", "InstanceError", "choose", "describe", "group", "header", "look", "picture", "presentation", "quiet", "read_header", "source_box", "upright",
-    "upright_box", "why_not_read",
+    "Described", "InstanceError", "choose", "describe", "group", "header", "look", "picture", "presentation", "quiet",
+    "read_header", "source_box", "upright", "upright_box", "why_not_read",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian
 
 from radpipe.dicom.parse import DEFLATED, parse, quiet
 
@@ -22,7 +23,7 @@ def header(content: bytes) -> bytes:
         if parsed.transfer_syntax_uid == DEFLATED:
             buffer = io.BytesIO()
             meta = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True).file_meta
-            meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+            meta.TransferSyntaxUID = ExplicitVRLittleEndian
             parsed.dataset.file_meta = meta
             parsed.dataset.save_as(buffer, enforce_file_format=True)
             return buffer.getvalue()

@@ -27,10 +27,10 @@ from radpipe.train.card_text import write_card
 from radpipe.train.collection import LABELS, patient_folds
 from radpipe.train.export import save_reader
 from radpipe.train.features import Extractor, rounded_to_half
-from radpipe.train.heads import Extra, Gaussian, Linear, fit_ridge
+from radpipe.train.heads import Extra, Linear, fit_ridge
 from radpipe.train.material import Material, gather
 from radpipe.train.record import plot_curves, write_figures, write_manifest
-from radpipe.train.sanity import View, distances, final_gaussian, fit_final_views, view_figures
+from radpipe.train.sanity import Distance, View, distances, fit_final_distance, fit_final_views, view_figures
 from radpipe.train.validate import LabelFigures, extras, label_figures, mean_aucs, out_of_fold, subgroups
 
 _log = logging.getLogger("radpipe.train")
@@ -85,7 +85,7 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
 
     head = fit_ridge(material.features, radiographs.truth, more, penalty)
     reader = assemble(Reader(shape), backbone.state_dict(), head, figures, fit_final_views(material, recipe),
-                      final_gaussian(material, recipe))  # fmt: skip
+                      fit_final_distance(material, recipe))  # fmt: skip
     save_reader(reader, out)
     counts = {
         "images": len(radiographs),
@@ -137,13 +137,13 @@ def assemble(
     labels: Linear,
     figures: tuple[LabelFigures, ...],
     views: Linear,
-    gaussian: Gaussian,
+    distance: Distance,
 ) -> Reader:
     """Fold ridge and calibration into the label heads, and put everything into the network."""
     slope = np.array([figure.slope for figure in figures])
     offset = np.array([figure.offset for figure in figures])
     weight = labels.weight * slope[:, None]
-    channels = reader.shape.channels
+    channels, gaussian = reader.shape.channels, distance.gaussian
     heads = {
         "label_cls": weight[:, :channels],
         "label_patch": weight[:, channels:],
@@ -155,6 +155,8 @@ def assemble(
         "axes": gaussian.axes,
         "axis_precision": gaussian.axis_precision,
         "residual_precision": np.array([gaussian.residual_precision]),
+        "refusal_weight": distance.refusal.weight,
+        "refusal_bias": distance.refusal.bias,
     }
     state = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
     state |= {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in heads.items()}

@@ -26,8 +26,7 @@ def write_figures(folder: Path, figures: tuple[LabelFigures, ...], others: dict[
     with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
-            "finding positives n auc_same_source ci_low ci_high auc_pooled auc_enriched sensitivity specificity "
-            "sensitivity_rule_out specificity_rule_out ece brier repeatability_logit assessed".split()
+            ["finding", "positives", "n", "auc_same_source", "ci_low", "ci_high", "auc_pooled", "auc_enriched", "sensitivity", "specificity", "sensitivity_rule_out", "specificity_rule_out", "ece", "brier", "repeatability_logit", "assessed"]
         )
         for f in figures:
             numbers = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,10 +44,10 @@ def processed_view(grey: Floats, random: np.random.Generator) -> Floats:
     view = grey ** np.float32(np.exp(random.uniform(-0.5, 0.5)))
     rows, columns = view.shape
     for radius in (random.uniform(0.004, 0.02), random.uniform(0.02, 0.15)):  # edges, then latitude: of the image's size
-        smooth = np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(radius * rows)), np.float32)
+        smooth = _smoothed(view, radius * rows)
         view = smooth * np.float32(random.uniform(0.3, 1)) + (view - smooth) * np.float32(random.uniform(0.7, 3))
     if random.random() < 0.3:
-        view = np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(random.uniform(0.002, 0.008) * rows)), np.float32)
+        view = _smoothed(view, random.uniform(0.002, 0.008) * rows)
     low, high = np.percentile(view, (0.5, 99.5))
     view = np.clip((view - low) / max(float(high - low), 1e-6), 0, 1)
     view = view + random.normal(0, random.uniform(0, 0.05), view.shape).astype(np.float32)
@@ -65,3 +65,11 @@ def repeatability(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The 95 % limit of repeatability per label, 1.96 sqrt(2) times the within-image SD, of logits (images, views, L)."""
     within = logits.var(axis=1, ddof=1).mean(axis=0)
     return np.asarray(1.96 * np.sqrt(2 * within))
+
+
+def _smoothed(view: Floats, radius: float) -> Floats:
+    """Without detail finer than about `radius` pixels: reduced by averaging, and enlarged again."""
+    rows, columns = view.shape
+    small = (max(4, round(columns / max(radius, 1.0))), max(4, round(rows / max(radius, 1.0))))
+    reduced = Image.fromarray(np.ascontiguousarray(view, np.float32)).resize(small, Image.Resampling.BOX)
+    return np.asarray(reduced.resize((columns, rows), Image.Resampling.BICUBIC), np.float32)

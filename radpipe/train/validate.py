@@ -29,7 +29,7 @@ from radpipe.evaluate.metrics import (
     threshold_at_specificity,
 )
 from radpipe.train.collection import LABELS
-from radpipe.train.heads import Extra, Linear, fit_gaussian, fit_platt, fit_ridge
+from radpipe.train.heads import Extra, Linear, fit_platt, fit_ridge
 from radpipe.train.material import Material
 from radpipe.train.repeats import repeatability
 
@@ -163,19 +163,6 @@ def cross_fitted(score: Doubles, truth: npt.NDArray[np.bool_], folds: Folds) -> 
         slope, offset = fit_platt(score[~held_out], truth[~held_out])
         probability[held_out] = _sigmoid(slope * score[held_out] + offset)
     return probability
-
-
-def out_of_fold_distances(material: Material, folds: Folds, components: int) -> tuple[Doubles, Doubles]:
-    """Distances of the radiographs and of the normal images from training images of other folds."""
-    normal_folds = np.arange(len(material.normal)) % (int(folds.max()) + 1)
-    distances, normal_distances = np.zeros(len(folds)), np.zeros(len(material.normal))
-    for fold in range(int(folds.max()) + 1):
-        held_out, normal_out = folds == fold, normal_folds == fold
-        kept = np.concatenate([material.features[~held_out], material.normal_features[~normal_out]])
-        gaussian = fit_gaussian(kept, components)
-        distances[held_out] = gaussian.distance(material.features[held_out])
-        normal_distances[normal_out] = gaussian.distance(material.normal_features[normal_out])
-    return distances, normal_distances
 
 
 def subgroups(scores: Doubles, material: Material) -> dict[str, dict[str, float]]:
