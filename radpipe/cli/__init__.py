@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from radpipe import __version__
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="the result as JSON: one line a record (worklist: one array)")
     group = common.add_argument_group("settings")
     group.add_argument("--store", metavar="DIR", help="the store (default: $RADPIPE_STORE, else ./radpipe-store)")
     group.add_argument("--config", metavar="FILE", type=Path, help="settings from a TOML file (also $RADPIPE_CONFIG)")
@@ -97,6 +99,11 @@ def _formatter() -> type[argparse.HelpFormatter]:
     from rich_argparse import RawDescriptionRichHelpFormatter
 
     return RawDescriptionRichHelpFormatter
+
+
+def say(options: argparse.Namespace, record: Mapping[str, object], words: str) -> None:
+    """A result on stdout: as a JSON line with --json, else in words."""
+    sys.stdout.write((json.dumps(record, ensure_ascii=False) if options.json else words) + "\n")
 
 
 def _fail(error: RadpipeError, status: int) -> int:

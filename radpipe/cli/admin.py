@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 from typing import Any
 
 from radpipe import __version__
+from radpipe.cli import say
 from radpipe.errors import BackendUnavailable, RadpipeError, StoreError, WeightsError
 from radpipe.settings import Settings
 
@@ -27,7 +29,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         help="what this machine has, and what to do about what it lacks",
         description="Checks backends, providers that really load, decoders, the store, the audit trail and disk space.",
     )
-    doctor.add_argument("--json", action="store_true", help="one JSON object")
     doctor.add_argument(
         "--warm-up", action="store_true", help="also prepare Prefect's database, so that the first run is quick"
     )
@@ -49,8 +50,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
     ):
         parser = inner.add_parser(name, parents=[common], formatter_class=formatter, help=words, description=words + ".")
         parser.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
-        if name == "list":
-            parser.add_argument("--json", action="store_true", help="one JSON line a model")
         parser.set_defaults(command=command)
 
     audit = commands.add_parser("audit", parents=[common], formatter_class=formatter, help="verify or print the audit trail")
@@ -182,7 +181,8 @@ def _weights_verify(options: argparse.Namespace, settings: Settings) -> int:
     for card in list_cards(weights_folder(settings)):
         problems = verify(card)
         status = 1 if problems else status
-        sys.stdout.write(f"{card.name} {card.version}: {'; '.join(problems) or 'every file as its card says'}\n")
+        record = {"name": card.name, "version": card.version, "ok": not problems, "problems": problems}
+        say(options, record, f"{card.name} {card.version}: {'; '.join(problems) or 'every file as its card says'}")
     return status
 
 
@@ -198,7 +198,8 @@ def _weights_parity(options: argparse.Namespace, settings: Settings) -> int:
         batch = np.random.default_rng(0).normal(size=(4, spec.channels, spec.rows, spec.columns)).astype(np.float32)
         result = parity(card, batch)
         status = status if result.holds else 1
-        sys.stdout.write(f"{card.name} {card.version}: {result}\n")
+        record = {"name": card.name, "version": card.version, "ok": result.holds, **dataclasses.asdict(result)}
+        say(options, record, f"{card.name} {card.version}: {result}")
     return status
 
 
@@ -208,7 +209,12 @@ def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
 
     store = open_the_store(settings)
     count = store.verify(AuditHead.parse(options.head) if options.head else None)
-    sys.stdout.write(f"the audit trail is whole: {count} entries, head {store.head()}\n")
+    head = store.head()
+    say(
+        options,
+        {"whole": True, "entries": count, "head": str(head)},
+        f"the audit trail is whole: {count} entries, head {head}",
+    )
     return 0
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
+from radpipe.cli import say
+from radpipe.report import Person, Role
 from radpipe.settings import Settings
 
 Commands = Any  # argparse._SubParsersAction, which is private
@@ -34,11 +35,9 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
 
 def _add(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_the_store
-    from radpipe.report import Person, Role
-
     person = Person(options.person, options.name, Role(options.role), options.organisation)
     open_the_store(settings, make=True).add_person(person)
-    sys.stdout.write(f"{person.user}: {person.role.value}\n")
+    say(options, _record(person), f"{person.user}: {person.role.value}")
     return 0
 
 
@@ -46,5 +45,14 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_the_store
 
     for person in open_the_store(settings).people():
-        sys.stdout.write(f"{person.user}  {person.role.value}  {person.name}  {person.organisation}\n")
+        say(options, _record(person), f"{person.user}  {person.role.value}  {person.name}  {person.organisation}")
     return 0
+
+
+def _record(person: Person) -> dict[str, str]:
+    return {
+        "user": person.user,
+        "name": person.name,
+        "role": person.role.value,
+        "organisation": person.organisation,
+    }

@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radpipe.cli import say
 from radpipe.errors import InputError, UsageError
 from radpipe.settings import Settings
 
@@ -44,7 +45,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         "Exit status 3: done, but some inputs were set aside; each is named on stderr with what to do about it.",
     )
     run.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    run.add_argument("--json", action="store_true", help="one JSON line a study, as it is read")
     run.set_defaults(command=_run)
 
     predict = commands.add_parser(
@@ -254,7 +254,8 @@ def _samples(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.samples import write_samples
 
     written = write_samples(options.folder)
-    sys.stderr.write(f"{len(written)} files in {options.folder}: synthetic studies, no patients\n")
+    words = f"{len(written)} files in {options.folder}: synthetic studies, no patients"
+    say(options, {"folder": str(options.folder), "files": [str(path) for path in written]}, words)
     return 0
 
 

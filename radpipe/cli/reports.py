@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from radpipe.cli import say
 from radpipe.errors import UsageError
 from radpipe.settings import Settings
 
@@ -27,7 +28,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         description="Every study of the store, in the order in which it should be read, with the reason.",
         epilog="example:\n  radpipe worklist --json | jq '.[0]'",
     )
-    worklist.add_argument("--json", action="store_true", help="one JSON array, in reading order")
     worklist.set_defaults(command=_worklist)
 
     report = commands.add_parser(
@@ -41,7 +41,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
     )
     inner = report.add_subparsers(title="report commands", metavar="COMMAND", required=True)
     listing = inner.add_parser("list", parents=[common], formatter_class=formatter, help="all reports")
-    listing.add_argument("--json", action="store_true", help="one JSON line a report")
     listing.set_defaults(command=_list)
     show = inner.add_parser("show", parents=[common], formatter_class=formatter, help="one report in some form")
     show.add_argument("key", metavar="KEY")
@@ -134,8 +133,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
             "signed_by": report.signed_by.user if report.signed_by else None,
             "signed_at": report.signed_at.isoformat() if report.signed_at else None,
         }
-        line = json.dumps(record) if options.json else "  ".join(str(value or "-") for value in record.values())
-        sys.stdout.write(line + "\n")
+        say(options, record, "  ".join(str(value or "-") for value in record.values()))
     return 0
 
 
@@ -143,7 +141,7 @@ def _show(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_desk
 
     desk = open_desk(settings)
-    content = desk.render(*desk.find(options.key), options.form)
+    content = desk.render(*desk.find(options.key), "json" if options.json else options.form)
     if options.output is not None:
         options.output.write_bytes(content)
         sys.stderr.write(f"{options.output}: {len(content)} bytes\n")
@@ -176,10 +174,17 @@ def _act(options: argparse.Namespace, settings: Settings) -> int:
     else:
         stance = Stance(options.says) if options.says else Stance.STATEMENT
         report = desk.edit(options.key, options.finding, text, settings.user, stance)
-    sys.stdout.write(f"report {report.report_key} version {report.version}: {report.status.value}\n")
+    count = 0
     if options.action in ("sign", "addendum"):
         count = desk.deliver(settings.outbox)
         sys.stderr.write(f"{count} files delivered to {settings.outbox}\n")
+    record = {
+        "report_key": report.report_key,
+        "version": report.version,
+        "status": report.status.value,
+        "delivered": count,
+    }
+    say(options, record, f"report {report.report_key} version {report.version}: {report.status.value}")
     return 0
 
 
@@ -194,5 +199,5 @@ def _deliver(options: argparse.Namespace, settings: Settings) -> int:
         from flows.deliver import deliver
 
         count = deliver(settings.sqlalchemy_url, str(settings.outbox))
-    sys.stdout.write(f"{count} files delivered to {settings.outbox}\n")
+    say(options, {"delivered": count, "outbox": str(settings.outbox)}, f"{count} files delivered to {settings.outbox}")
     return 0

@@ -120,7 +120,7 @@ def fit_views(features: Floats, target: Doubles, penalty: float) -> Linear:
         loss = torch.nn.functional.cross_entropy(standard @ weight.T + bias, wanted, reduction="sum")
         loss = loss + penalty / 2 * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss)
+        return float(loss.detach())
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     solved = weight.detach().numpy().astype(np.float64) / spread
