@@ -1,7 +1,8 @@
 """How Prefect is set up before it is imported: its state in our store, telemetry off, a quick first start.
 
-A fresh Prefect database takes 6 to 8 s of migrations on two cores. They run once per machine and Prefect version, into a
-template in the user's cache folder, which is copied into each new store. A site with a Prefect server of its own sets
+A fresh Prefect database takes some 6 s of migrations on two cores. `warm_up` (`radpipe doctor --warm-up`, which `make`
+runs) makes them once per machine and Prefect version, into a template in the user's cache folder; it is copied into each
+new store. Without it Prefect migrates in the store, which is only slower. A site with a Prefect server of its own sets
 PREFECT_API_URL, and then nothing of this applies but the telemetry.
 """
 
@@ -46,17 +47,16 @@ def prepare(store: Path) -> None:
     database = home / "prefect.db"
     if not database.exists():
         home.mkdir(parents=True, exist_ok=True)
-        template = warm_up()
-        if template is not None:
+        template = template_file()
+        if template.exists():
             part = home / f".prefect.db.{os.getpid()}"
             shutil.copyfile(template, part)
             part.replace(database)
 
 
 def warm_up() -> Path | None:
-    """The migrated template database, made if it is not there yet. None where no cache folder can be written: Prefect
-    then migrates in the store, which is only slower."""
-    template = cache_folder() / f"prefect-{importlib.metadata.version('prefect')}.db"
+    """Make the migrated template database if it is not there yet. None where no cache folder can be written."""
+    template = template_file()
     if template.exists():
         return template
     try:
@@ -69,10 +69,11 @@ def warm_up() -> Path | None:
     return template
 
 
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/radpipe, else ~/.cache/radpipe."""
+def template_file() -> Path:
+    """In $XDG_CACHE_HOME/radpipe, else ~/.cache/radpipe."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "radpipe"
+    folder = (Path(base) if base else Path.home() / ".cache") / "radpipe"
+    return folder / f"prefect-{importlib.metadata.version('prefect')}.db"
 
 
 def _migrated(folder: Path) -> Path:

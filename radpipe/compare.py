@@ -27,7 +27,7 @@ from datetime import date
 
 from radpipe.card import Label, ModelCard
 from radpipe.codes import Laterality
-from radpipe.finding import Change, ChangeKind, Decision, Finding, Registration
+from radpipe.finding import Change, ChangeKind, Decision, Finding, Registration, score_words
 from radpipe.study import Image, Patient, Study, View
 
 _RADIOGRAPHS = frozenset({"CR", "DX", "RG"})
@@ -133,7 +133,7 @@ def _change(
     limit = label.repeatability_logit
     difference = logit(here.probability) - logit(there.probability)
     numbers = (
-        f"probability {there.probability:.2f} before, {here.probability:.2f} now; "
+        f"probability {score_words(there.probability)} before, {score_words(here.probability)} now; "
         f"difference {difference:+.2f} in logits, repeatability {limit:.2f}"
     )
     kind, words = _kind(here.decision, there.decision, difference, limit)

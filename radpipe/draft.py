@@ -15,7 +15,7 @@ from datetime import date
 
 from radpipe.card import ModelCard
 from radpipe.codes import REPORT_ORDER, Laterality, finding_words
-from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Prior
+from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Prior, score_words
 from radpipe.report import Origin, Report, Section, SectionName, Sentence, Stance
 from radpipe.study import Basis, Image, Study, View
 
@@ -70,12 +70,13 @@ def draft(material: Material, run_key: str) -> Report:
 def change_words(change: Change, prior_date: date | None) -> str:
     """A change as the end of a sentence: "has increased since 2025-11-02 (0.44 to 0.81)"."""
     words = CHANGE_WORDS[change.change]
-    since = "" if prior_date is None or change.change is ChangeKind.NOT_COMPARABLE else f" since {prior_date.isoformat()}"
+    since = f" since {prior_date.isoformat()}" if prior_date else ""
+    if change.change is ChangeKind.NOT_COMPARABLE:
+        return f"{words} with the prior: {change.why}" if change.why else f"{words} with the prior"
     scores = ""
     if change.prior_probability is not None and change.current_probability is not None:
-        scores = f" (score {change.prior_probability:.2f} then, {change.current_probability:.2f} now)"
-    reason = f": {change.why}" if change.change is ChangeKind.NOT_COMPARABLE and change.why else ""
-    return f"{words}{since}{scores}{reason}"
+        scores = f" (score {score_words(change.prior_probability)} then, {score_words(change.current_probability)} now)"
+    return f"{words}{since}{scores}"
 
 
 def subject(finding: str, laterality: Laterality | None) -> str:
@@ -130,14 +131,19 @@ def _findings(material: Material) -> tuple[Sentence, ...]:
     for finding in sorted(_assessed(material), key=_report_place):
         sentences.append(_finding_sentence(finding, material))
         change = changes.get(finding.finding)
-        if change is not None and material.prior is not None:
+        if change is not None and material.prior is not None and _is_worth_saying(finding, change):
             sentences.append(_change_sentence(finding, change, material.prior))
     return tuple(sentences)
 
 
+def _is_worth_saying(finding: Finding, change: Change) -> bool:
+    """That what is absent now could not be compared is in the table of changes; as a sentence it would only be noise."""
+    return finding.decision is not Decision.ABSENT or change.change is ChangeKind.RESOLVED
+
+
 def _finding_sentence(finding: Finding, material: Material) -> Sentence:
     words = subject(finding.finding, finding.laterality)
-    numbers = f"score {finding.probability:.2f}, threshold {finding.threshold:.2f}"
+    numbers = f"score {score_words(finding.probability)}, threshold {score_words(finding.threshold)}"
     if finding.finding == "abnormal":
         text = {
             Decision.PRESENT: f"The image as a whole scores as abnormal ({numbers}).",
@@ -147,7 +153,7 @@ def _finding_sentence(finding: Finding, material: Material) -> Sentence:
     elif finding.decision is Decision.PRESENT:
         text = f"{_capital(words)} detected ({numbers})."
     elif finding.decision is Decision.UNSURE:
-        text = f"Possible {words}: uncertain ({numbers}; ruled out below {finding.rule_out:.2f})."
+        text = f"Possible {words}: uncertain ({numbers}; ruled out below {score_words(finding.rule_out)})."
     else:
         text = f"No {words} detected on the {_examined_words(material)} ({numbers})."
     return Sentence(text, finding.evidence, Origin.MODEL, _STANCES[finding.decision], finding.finding)

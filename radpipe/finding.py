@@ -137,3 +137,8 @@ class Priority:
     def __post_init__(self) -> None:
         if not self.reasons:
             raise DraftError("a priority needs at least one reason")
+
+
+def score_words(score: float) -> str:
+    """A probability for people: two places, three where it is small ("0.83", "0.053")."""
+    return f"{score:.2f}" if score >= 0.1 else f"{score:.3f}"

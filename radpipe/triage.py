@@ -17,7 +17,7 @@ from typing import Any
 
 from radpipe.codes import finding_words
 from radpipe.errors import SettingsError
-from radpipe.finding import Change, ChangeKind, Decision, Finding, Level, Priority
+from radpipe.finding import Change, ChangeKind, Decision, Finding, Level, Priority, score_words
 from radpipe.reading import Reading
 
 RULES_PATH = Path(__file__).parent / "rules" / "triage.toml"
@@ -153,7 +153,7 @@ def _contribution(
     if finding.decision is Decision.ABSENT:
         return None
     factor, situation, words = _against_prior(change, rules, prior_date)
-    name = f"{finding_words(finding.finding)} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
+    name = f"{finding_words(finding.finding)} {score_words(finding.probability)} (threshold {score_words(finding.threshold)})"
     if finding.decision is Decision.UNSURE:
         how_far = _share(finding.probability, finding.rule_out, finding.threshold)
         if how_far < rule.unsure_from or rule.unsure is Level.ROUTINE:

@@ -23,6 +23,7 @@ def test_telemetry_is_off_and_the_state_lies_in_the_store(tmp_path: Path) -> Non
     out = in_a_process(
         "from pathlib import Path\n"
         "from flows import engine\n"
+        "engine.warm_up()\n"
         f"engine.prepare(Path({str(tmp_path)!r}))\n"
         "from prefect.settings import get_current_settings\n"
         "from prefect._internal.analytics.enabled import is_telemetry_enabled\n"

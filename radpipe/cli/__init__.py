@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         parser.print_help(sys.stderr)
         return USAGE
+    signal.signal(signal.SIGTERM, _stop)  # leave by the door: Prefect's server is ended with us
     level = logging.DEBUG if options.verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pydicom").setLevel(logging.ERROR)
@@ -104,6 +106,10 @@ def _formatter() -> type[argparse.HelpFormatter]:
 def say(options: argparse.Namespace, record: Mapping[str, object], words: str) -> None:
     """A result on stdout: as a JSON line with --json, else in words."""
     sys.stdout.write((json.dumps(record, ensure_ascii=False) if options.json else words) + "\n")
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _fail(error: RadpipeError, status: int) -> int:

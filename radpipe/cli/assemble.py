@@ -96,4 +96,4 @@ def open_desk(settings: Settings) -> Desk:
     from radpipe.desk import Desk
     from radpipe.sources.folder import FolderSource
 
-    return Desk(store=open_the_store(settings), keep=open_keep(settings), read_file=FolderSource(()).read)
+    return Desk(store=open_the_store(settings), keep=open_keep(settings), read_file=FolderSource([settings.store]).read)

@@ -136,9 +136,19 @@ def threshold_at_specificity(scores: npt.ArrayLike, truth: npt.ArrayLike, specif
     if negatives.size == 0:
         raise ValueError("no image without the finding: a specificity cannot be set")
     index = min(int(np.ceil(specificity * negatives.size)), negatives.size)
-    below = negatives[index - 1] if index else negatives[0]
-    above = negatives[index] if index < negatives.size else np.nextafter(below, np.inf)
-    return float((below + above) / 2) if above > below else float(np.nextafter(below, np.inf))
+    below = negatives[max(index - 1, 0)]
+    higher = negatives[negatives > below]
+    above = higher[0] if higher.size else np.nextafter(below, np.inf)
+    middle = (below + above) / 2
+    return float(middle if middle > below else above)
+
+
+def threshold_at_sensitivity(scores: npt.ArrayLike, truth: npt.ArrayLike, sensitivity: float) -> float:
+    """The highest threshold that still calls this share of the positives: the score of one of them."""
+    positives = np.sort(np.asarray(scores, np.float64)[np.asarray(truth, bool)])[::-1]
+    if positives.size == 0:
+        raise ValueError("no image with the finding: a sensitivity cannot be set")
+    return float(positives[max(int(np.ceil(sensitivity * positives.size)) - 1, 0)])
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

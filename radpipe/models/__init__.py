@@ -91,7 +91,7 @@ def verify(card: ModelCard) -> list[str]:
 
 
 def parity(card: ModelCard, batch: npt.NDArray[np.float32]) -> Parity:
-    """Read `batch` (B, C, H, W), preprocessed, on both backends' CPU and compare. Raises BackendUnavailable without torch."""
+    """Read `batch` (B, C, H, W), preprocessed, on both backends' CPU and compare. Raises BackendUnavailable."""
     import numpy as np
 
     onnx = open_model(card, "onnx", "cpu").predict(batch)

@@ -73,7 +73,8 @@ class Block(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, N, D/H) each
         mixed = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
         tokens = tokens + self.proj(mixed.transpose(1, 2).reshape(images, length, width))
-        return tokens + self.fc2(functional.gelu(self.fc1(self.norm2(tokens))))
+        after: Tensor = tokens + self.fc2(functional.gelu(self.fc1(self.norm2(tokens))))
+        return after
 
 
 class Backbone(nn.Module):
@@ -136,7 +137,8 @@ class Reader(nn.Module):
         return cls(Shape.from_metadata(metadata))
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(B, 1, rows, columns) to probabilities (B, L), maps (B, L, h, w), embedding (B, 2 D), views (B, V), distance (B,)."""
+        """(B, 1, rows, columns) to probabilities (B, L), maps (B, L, h, w), embedding (B, 2 D), views (B, V), distance
+        (B,)."""
         cls, patches = self.backbone(batch)
         by_cls = cls @ self.label_cls.T + self.label_bias  # (B, L)
         maps = (patches @ self.label_patch.T + by_cls[:, None]).transpose(1, 2)  # (B, L, P)

@@ -41,7 +41,7 @@ class OnnxModel:
         self._provider: str = self._session.get_providers()[0]
         if self._provider != wanted:
             raise BackendUnavailable(
-                f"ONNX Runtime loaded {self._provider} instead of {wanted}; use --device cpu, or mend CUDA (`radpipe doctor`)"
+                f"ONNX Runtime loaded {self._provider} instead of {wanted}; use --device cpu, or see `radpipe doctor`"
             )
         self._input: str = self._session.get_inputs()[0].name
 
@@ -62,7 +62,10 @@ class OnnxModel:
 
     def predict(self, batch: npt.NDArray[np.float32]) -> Prediction:
         """(B, C, H, W) float32, preprocessed. B may be 0."""
-        answers = self._session.run(list(OUTPUTS), {self._input: np.ascontiguousarray(batch, np.float32)})
+        if len(batch) == 0:  # ONNX Runtime's reductions fail on an empty axis
+            answers = [np.zeros((0, *output.shape[1:]), np.float32) for output in self._session.get_outputs()]
+        else:
+            answers = self._session.run(list(OUTPUTS), {self._input: np.ascontiguousarray(batch, np.float32)})
         for answer in answers:
             answer.setflags(write=False)
         return Prediction(*answers)

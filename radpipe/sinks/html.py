@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from radpipe import __version__
 from radpipe.codes import finding_words
-from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding
+from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, score_words
 from radpipe.reading import Reading
 from radpipe.report import Origin, Report, Section, SectionName, Sentence, Verdict
 from radpipe.sinks import overlay, picture, text
@@ -139,6 +139,7 @@ def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["score_words"] = score_words
     environment.globals["stylesheet"] = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
     return environment.get_template("report.html")
 
@@ -230,9 +231,9 @@ def _statement(sentence: Sentence, reading: Reading, drawn: tuple[Finding, ...])
 def _brief(evidence: Evidence, origin: Origin, reading: Reading) -> str:
     parts = [image_words(evidence.sop_instance_uid, reading)]
     if evidence.score is not None and evidence.threshold is not None:
-        parts.append(f"{evidence.score:.2f} {'≥' if evidence.score >= evidence.threshold else '<'} {evidence.threshold:.2f}")
+        parts.append(f"{score_words(evidence.score)} {'≥' if evidence.score >= evidence.threshold else '<'} {score_words(evidence.threshold)}")
     elif evidence.score is not None:
-        parts.append(f"score {evidence.score:.2f}")
+        parts.append(f"score {score_words(evidence.score)}")
     if evidence.measurement:
         parts.append(f"{evidence.measurement.name} {evidence.measurement.value:g} {evidence.measurement.unit}")
     if evidence.box_px:
@@ -312,7 +313,7 @@ def _spoken(report: Report) -> set[str | None]:
 
 def _change_row(change: Change) -> ChangeRow:
     def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
+        return "–" if value is None else score_words(value)
 
     return ChangeRow(
         words=finding_words(change.finding),

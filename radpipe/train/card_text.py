@@ -10,6 +10,7 @@ from typing import Any
 from radpipe.card import InputSpec
 from radpipe.codes import FINDINGS
 from radpipe.evaluate.metrics import wilson
+from radpipe.train.sanity import DistanceFigures
 from radpipe.train.validate import LabelFigures, Means
 
 NOT_COVERED = (
@@ -26,14 +27,21 @@ NOT_COVERED = (
     "image quality: inspiration, rotation, exposure",
 )
 
+FOREIGN = ("ct", "extremity", "mr", "no image", "nuclear", "photograph", "ultrasound")
+
 LIMITS = (
     "Not a medical device. Its findings are a draft for a radiologist who looks at the image.",
+    "The recipe's few settings were chosen by the same cross-validation that is reported: a little optimistic.",
     "Trained and validated on one hospital's images only; how it does elsewhere is not known.",
-    "The labels were text-mined from reports and are noisy; cross-validation measures agreement with them, not with the truth.",
+    "The labels were text-mined from reports and are noisy; cross-validation measures agreement with them, not "
+    "with the truth.",
     "The share of ill patients in the training images is artificial: PPV and NPV cannot be read from this card, and the "
     "probabilities are calibrated to that share, not to yours.",
     "Much of the pooled AUC comes from telling healthy from ill; among ill patients it is much weaker.",
-    "Reads one frontal image of 224 x 224 pixels: small nodules, fine lines and small pneumothoraces are below its resolution.",
+    "Reads one frontal image of 224 x 224 pixels: small nodules, fine lines and small pneumothoraces are below "
+    "its resolution.",
+    "Absent means below the rule-out threshold, which misses many: its sensitivity is stated with each finding. It does not "
+    "rule a finding out.",
     "AP portables and PA films differ in how ill the patients are; part of what it knows is that difference.",
     "Patients under 18 were not among the labelled images.",
     "The lateral view was learnt from projections of one CT; no real lateral radiograph was seen.",
@@ -58,11 +66,15 @@ def source(figure: LabelFigures, folds: int) -> str:
     point, quiet = figure.at_threshold, figure.at_rule_out
     low, high = wilson(point.true_positives, point.positives)
     return (
-        f"ChestX-ray14 excerpt, {folds}-fold cross-validation by patient, n = {figure.n} ({figure.positives} positive); AUC between "
-        f"images of the same source; pooled {figure.auc_pooled:.2f} ({figure.auc_pooled_ci[0]:.2f}-{figure.auc_pooled_ci[1]:.2f}), "
-        f"within the enriched sources {figure.auc_enriched:.2f}; threshold at specificity {point.specificity:.2f}: sensitivity "
-        f"{point.sensitivity:.2f} ({low:.2f}-{high:.2f}, {point.true_positives} of {point.positives}); rule-out at specificity "
-        f"{quiet.specificity:.2f}: sensitivity {quiet.sensitivity:.2f} ({quiet.true_positives} of {quiet.positives})"
+        f"ChestX-ray14 excerpt, {folds}-fold cross-validation by patient, n = {figure.n} ({figure.positives} "
+        "positive); AUC between "
+        f"images of the same source; pooled {figure.auc_pooled:.2f} "
+        f"({figure.auc_pooled_ci[0]:.2f}-{figure.auc_pooled_ci[1]:.2f}), "
+        f"within the enriched sources {figure.auc_enriched:.2f} ({figure.positives_enriched} positive); threshold "
+        f"at specificity {point.specificity:.2f}: sensitivity "
+        f"{point.sensitivity:.2f} ({low:.2f}-{high:.2f}, {point.true_positives} of {point.positives}); rule-out "
+        "at specificity "
+        f"{quiet.specificity:.2f}, sensitivity {quiet.sensitivity:.2f} ({quiet.true_positives} of {quiet.positives})"
     )
 
 
@@ -72,29 +84,37 @@ def write_card(
     spec: InputSpec,
     figures: tuple[LabelFigures, ...],
     means: Means,
-    distance_limit: float,
+    far: DistanceFigures,
     counts: dict[str, Any],
 ) -> None:
     """Write `card.toml` beside the weights, whose hashes it takes."""
     texts = {
         "name": recipe["name"],
         "version": recipe["version"],
-        "summary": "Frontal chest radiographs: 14 findings and normal against abnormal, from DINOv2 ViT-S/14 and linear heads",
+        "summary": "Frontal chest radiographs: 14 findings and normal against abnormal, from DINOv2 ViT-S/14 and "
+        "linear heads",
         "strength": strength(means, figures),
-        "licence": "Apache-2.0 (DINOv2 weights, Meta AI, Apache-2.0; heads trained on ChestX-ray14, NIH Clinical Center, free use "
+        "licence": "Apache-2.0 (DINOv2 weights, Meta AI, Apache-2.0; heads trained on ChestX-ray14, NIH Clinical "
+        "Center, free use "
         "with citation: Wang et al. 2017)",
-        "training_data": f"Heads: {counts['images']} radiographs of {counts['patients']} patients of ChestX-ray14 with text-mined "
-        f"labels, of which {counts['reader_normal']} that readers called normal were taken as normal; {counts['small']} more of "
-        f"{counts['small_patients']} other patients at 64 x 64 pixels; {counts['normal']} radiographs inferred to be the RSNA "
-        "challenge's normals, for how normal chests vary, without labels. Final weights are trained on all folds; every figure is "
+        "training_data": f"Heads: {counts['images']} radiographs of {counts['patients']} patients of ChestX-ray14 "
+        "with text-mined "
+        f"labels, of which {counts['reader_normal']} that readers called normal were taken as normal; "
+        f"{counts['small']} more of "
+        f"{counts['small_patients']} other patients at 64 x 64 pixels; {counts['normal']} radiographs inferred to "
+        "be the RSNA "
+        "challenge's normals, for how normal chests vary, without labels. Final weights are trained on all "
+        "folds; every figure is "
         "of patients that the head had not seen. The backbone is frozen and never saw a radiograph.",
-        "population": f"NIH Clinical Center, Bethesda, USA, 1992-2015; ages {counts['youngest']} to {counts['oldest']} among the "
-        f"labelled images, {counts['female']} % female, {counts['ap']} % AP; about 6 % of the normal images are of minors by "
+        "population": f"NIH Clinical Center, Bethesda, USA, 1992-2015; ages {counts['youngest']} to "
+        f"{counts['oldest']} among the "
+        f"labelled images, {counts['female']} % female, {counts['ap']} % AP; about 6 % of the normal images are "
+        "of minors by "
         "inference; ill patients are over-represented by design of the excerpt.",
     }
     lines = ["# Written by radpipe.train; format and meaning: docs/model-card.md", ""]
     lines += [f"{key} = {_text(value)}" for key, value in texts.items()]
-    lines += [_list("limits", LIMITS), _list("not_covered", NOT_COVERED), "", "[input]"]
+    lines += [_list("limits", (*LIMITS, _refused(far))), _list("not_covered", NOT_COVERED), "", "[input]"]
     lines += [
         f"modalities = {_array(spec.modalities)}",
         f"body_part = {_text(spec.body_part)}",
@@ -111,7 +131,7 @@ def write_card(
         f"labels = {_array(('PA', 'AP', 'LATERAL'))}",
         "",
         "[distribution]",
-        f"distance_limit = {distance_limit:.4f}",
+        f"distance_limit = {far.limit:.4f}",
         "",
         "[files]",
     ]
@@ -137,6 +157,28 @@ def write_card(
             f"source = {_text(source(figure, recipe['folds']))}",
         ]
     (directory / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _refused(far: DistanceFigures) -> str:
+    above = far.figures["above"]
+    foreign = [above[name] for name in FOREIGN if name in above]
+    turned = [above[name] for name in above if name.startswith(("turned", "inverted"))]
+    return (
+        "Refused as unlike its training images: "
+        f"{_percent([above['held-out radiographs'], above['held-out normal images']])} of "
+        f"held-out chests, {_percent([above['Hannover']])} of a second hospital's portables (other patients of it "
+        "were learnt "
+        f"from), {_percent([above['OpenIST']])} of a third's; {_percent(foreign)} of other body parts, CT, MR, ultrasound, "
+        f"photographs and non-images; {_percent(turned)} of turned or inverted chests. Small samples; a "
+        "well-formed chest of a "
+        "child or an odd projection is not refused."
+    )
+
+
+def _percent(groups: list[dict[str, Any]]) -> str:
+    count = sum(group["n"] for group in groups)
+    above = sum(round(group["n"] * group["above"]) for group in groups)
+    return f"{100 * above / count:.1f} % ({above} of {count})"
 
 
 def _text(value: str) -> str:

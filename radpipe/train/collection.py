@@ -93,7 +93,9 @@ def read_grey(file: Path) -> npt.NDArray[np.float32]:
         return np.asarray(image.convert("L"), np.float32) / np.float32(255)
 
 
-def patient_folds(patients: npt.NDArray[np.str_], truth: npt.NDArray[np.bool_], folds: int, seed: int) -> npt.NDArray[np.int64]:
+def patient_folds(
+    patients: npt.NDArray[np.str_], truth: npt.NDArray[np.bool_], folds: int, seed: int
+) -> npt.NDArray[np.int64]:
     """(N,) number of the fold of each image. No patient is in two; each fold gets its share of every label.
 
     Greedy: patients with the rarest labels first, each into the fold where it most improves the balance.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -111,7 +113,7 @@ class _Graph:
         total = self.add(self.sum(self.op("Mul", standard, standard)), self.sum(weighted))
         squares = self.op("Max", self.op("Mul", total, self.weight("residual_precision")), self.number(0.0))
         refusal = self.op("Relu", self.add(self.linear(features, "refusal_weight"), self.weight("refusal_bias")))
-        refusal = self.reshape(refusal, [-1])
+        refusal = self.op("Squeeze", refusal, self.integers([-1]))
         self.op("Sqrt", self.add(squares, self.op("Mul", refusal, refusal)), result="distance")
         length = self.op("ReduceL2", standard, self.integers([-1]), keepdims=1)
         self.op("Div", standard, self.op("Max", length, self.number(1e-6)), result="embedding")
@@ -126,7 +128,7 @@ class _Graph:
             kernel_shape=[shape.patch, shape.patch],
             strides=[shape.patch, shape.patch],
         )
-        patches = self.op("Transpose", self.reshape(conv, [0, shape.width, -1]), perm=[0, 2, 1])
+        patches = self.op("Transpose", self.reshape(conv, [0, shape.width, shape.grid[0] * shape.grid[1]]), perm=[0, 2, 1])
         patches = self.add(patches, self.weight("backbone.position"))
         images = self.op("Shape", "batch", start=0, end=1)
         size = self.op("Concat", images, self.integers([1, 1]), axis=0)
@@ -149,7 +151,9 @@ class _Graph:
         normed = self.norm(tokens, path + "norm1")
         qkv = self.add(self.linear(normed, path + "qkv.weight"), self.weight(path + "qkv.bias"))
         self.nodes.append(
-            helper.make_node("Split", [qkv], [path + "q", path + "k", path + "v"], name=path + "split", axis=2, num_outputs=3)
+            helper.make_node(
+                "Split", [qkv], [path + "q", path + "k", path + "v"], name=path + "split", axis=2, num_outputs=3
+            )
         )
         split = [0, 0, shape.heads, shape.width // shape.heads]
         query = self.op("Transpose", self.reshape(path + "q", split), perm=[0, 2, 1, 3])
@@ -160,11 +164,13 @@ class _Graph:
         mixed = self.reshape(mixed, [0, 0, shape.width])
         projected = self.add(self.linear(mixed, path + "proj.weight"), self.weight(path + "proj.bias"))
         tokens = self.add(tokens, projected)
-        hidden = self.add(self.linear(self.norm(tokens, path + "norm2"), path + "fc1.weight"), self.weight(path + "fc1.bias"))
+        hidden = self.add(
+            self.linear(self.norm(tokens, path + "norm2"), path + "fc1.weight"), self.weight(path + "fc1.bias")
+        )
         out = self.linear(self.op("Gelu", hidden), path + "fc2.weight")
         return self.add(tokens, self.add(out, self.weight(path + "fc2.bias")))
 
-    def op(self, kind: str, *inputs: str, result: str = "", **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, result: str = "", **attributes: Any) -> str:
         result = result or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [result], name=f"node_{len(self.nodes)}", **attributes))
         return result
@@ -182,7 +188,12 @@ class _Graph:
 
     def norm(self, tokens: str, path: str) -> str:
         return self.op(
-            "LayerNormalization", tokens, self.weight(path + ".weight"), self.weight(path + ".bias"), axis=-1, epsilon=EPSILON
+            "LayerNormalization",
+            tokens,
+            self.weight(path + ".weight"),
+            self.weight(path + ".bias"),
+            axis=-1,
+            epsilon=EPSILON,
         )
 
     def add(self, left: str, right: str) -> str:
@@ -206,7 +217,7 @@ class _Graph:
     def number(self, value: float) -> str:
         return self._constant(np.asarray(value, np.float32))
 
-    def _constant(self, array: np.ndarray) -> str:  # type: ignore[type-arg]
+    def _constant(self, array: npt.NDArray[Any]) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array, name))
         return name

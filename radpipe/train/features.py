@@ -56,7 +56,7 @@ class Extractor:
         batch = torch.from_numpy(np.stack([model_input(image, self._spec)[0] for image in images]))
         answers = []
         with torch.inference_mode():
-            for part in batch.split(BATCH):
+            for part in torch.split(batch, BATCH):
                 cls, patches = self._backbone(part)
                 answers.append(torch.cat([cls, patches.mean(1)], dim=-1).numpy())
         return np.concatenate(answers)

@@ -39,11 +39,12 @@ class Extra:
     truth: npt.NDArray[np.bool_] | None
     weight: float
     centred: bool = True
+    patients: npt.NDArray[np.str_] | None = None  # where they are of the radiographs' own patients
 
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
-    """A Gaussian with K free directions and equal variance in the rest (Tipping and Bishop 1999), of standardised features."""
+    """A Gaussian with K free directions and equal variance in the rest, of standardised features (Tipping, Bishop 1999)."""
 
     centre: Doubles  # (F,)
     scale: Doubles  # (F,)

@@ -43,6 +43,7 @@ class Material:
     repeated_features: Floats  # (images, views, F)
     lateral: Group  # projections to learn from
     lateral_check: Group  # other projections of the same CT
+    processed_of: npt.NDArray[np.int64]  # (N,) which radiograph each processed one was made from
     processed: Group  # radiographs as other equipment may show them, to learn what may vary
     spoilt: Group  # turned and inverted radiographs, to learn what to refuse
     spoilt_check: Group  # others, of images that are not learnt from
@@ -78,6 +79,8 @@ def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material
     hannover = sorted((data / "cxr" / "serial").glob("*.jpg"))
     patients = sorted({path.name.split("_")[0] for path in hannover})
     learnt = frozenset(patients[::2])
+    seen = [path for path in hannover if path.name.split("_")[0] in learnt]
+    unseen = [path for path in hannover if path.name.split("_")[0] not in learnt]
     openist = [path for path in sorted((data / "cxr" / "lungs").glob("*.jpg")) if "mask" not in path.name][::4]
     material = Material(
         radiographs=radiographs,
@@ -92,18 +95,17 @@ def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material
         ),
         lateral=_group(extractor, "lateral", list(projections(dicom, count, seed))),
         lateral_check=_group(extractor, "lateral-check", list(projections(dicom, max(count // 4, 8), seed + 1))),
+        processed_of=changed,
         processed=_group(extractor, "processed", [Made("processed", f"{seed} {i}", processed(int(i))) for i in changed]),
-        spoilt=_group(extractor, "spoilt", list(spoilt(turned, read_grey))),
-        spoilt_check=_group(extractor, "spoilt-check", list(spoilt([*normal[:15], *openist[::5], *hannover[5::12]], read_grey))),
+        spoilt=_group(extractor, "spoilt", list(spoilt([*turned, *seen[::5]], read_grey))),
+        spoilt_check=_group(extractor, "spoilt-check", list(spoilt([*normal[:15], *openist[::5], *unseen[::5]], read_grey))),
         foreign=_group(extractor, "foreign", list(foreign_images(dicom))),
-        elsewhere=_group(
-            extractor, "elsewhere", [Made("Hannover", p.name, read(p)) for p in hannover if p.name.split("_")[0] in learnt]
-        ),
+        elsewhere=_group(extractor, "elsewhere", [Made("Hannover", p.name, read(p)) for p in seen]),
         elsewhere_check=_group(
             extractor,
             "elsewhere-check",
             [
-                *(Made("Hannover", p.name, read(p)) for p in hannover if p.name.split("_")[0] not in learnt),
+                *(Made("Hannover", p.name, read(p)) for p in unseen),
                 *(Made("OpenIST", p.name, read(p)) for p in openist),
             ],
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,19 +62,19 @@ def foreign_images(dicom: Path) -> Iterator[Made]:
 
     for group, names in PYDICOM_FILES.items():
         for name in names:
-            path = get_testdata_file(name)
-            if isinstance(path, str):
-                yield Made(group, name, lambda path=path: read_dicom(Path(path)))  # type: ignore[misc]
+            found = get_testdata_file(name)
+            if isinstance(found, str):
+                yield Made(group, name, partial(read_dicom, Path(found)))
     for group, folder, step in (("ct", "ct_head", 2), ("mr", "mr_brain", 2), ("ct", "ct_chest", 10)):
         for path in sorted((dicom / folder).glob("*"))[::step]:
-            yield Made(group, f"{folder}/{path.name}", lambda path=path: read_dicom(path))  # type: ignore[misc]
-    for turns in (1, 2, 3):
-        path = get_testdata_file("RG3_UNCI.dcm")
-        if isinstance(path, str):
-            yield Made("extremity", f"RG3 turned {turns}", lambda path=path, k=turns: np.rot90(read_dicom(Path(path)), k).copy())  # type: ignore[misc]
+            yield Made(group, f"{folder}/{path.name}", partial(read_dicom, path))
+    found = get_testdata_file("RG3_UNCI.dcm")
+    if isinstance(found, str):
+        for turns in (1, 2, 3):
+            yield Made("extremity", f"RG3 turned {turns}", partial(_turned, partial(read_dicom, Path(found)), turns))
     for seed in range(4):
-        yield Made("no image", f"noise {seed}", lambda seed=seed: _noise(seed, smooth=2 ** seed))  # type: ignore[misc]
-    yield Made("no image", "constant", lambda: np.full((256, 256), 0.5, np.float32))
+        yield Made("no image", f"noise {seed}", partial(_noise, seed, 2**seed))
+    yield Made("no image", "constant", partial(np.full, (256, 256), 0.5, np.float32))
     yield Made("no image", "gradient", lambda: np.linspace(0, 1, 256 * 256, dtype=np.float32).reshape(256, 256))
 
 
@@ -81,15 +82,17 @@ def spoilt(files: Sequence[Path], read: Callable[[Path], Floats]) -> Iterator[Ma
     """Chest radiographs turned by 90, 180 and 270 degrees, and inverted."""
     for path in files:
         for turns in (1, 2, 3):
-            yield Made(f"turned {90 * turns}", path.name, lambda path=path, k=turns: np.rot90(read(path), k).copy())  # type: ignore[misc]
-        yield Made("inverted", path.name, lambda path=path: 1 - read(path))  # type: ignore[misc]
+            yield Made(f"turned {90 * turns}", path.name, partial(_turned, partial(read, path), turns))
+        yield Made("inverted", path.name, partial(_inverted, partial(read, path)))
 
 
 def read_volume(folder: Path) -> tuple[Floats, tuple[float, float, float]]:
     """A CT series as attenuation relative to water, (slices from head to foot, rows, columns), and its spacing in mm."""
     import pydicom
 
-    datasets = sorted((pydicom.dcmread(path) for path in folder.glob("*.dcm")), key=lambda d: -float(d.ImagePositionPatient[2]))
+    datasets = sorted(
+        (pydicom.dcmread(path) for path in folder.glob("*.dcm")), key=lambda d: -float(d.ImagePositionPatient[2])
+    )
     slices = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in datasets]
     step = abs(float(datasets[0].ImagePositionPatient[2]) - float(datasets[1].ImagePositionPatient[2]))
     rows, columns = map(float, datasets[0].PixelSpacing)
@@ -128,6 +131,14 @@ def projections(dicom: Path, count: int, seed: int) -> Iterator[Made]:
                 return project(volume, spacing, axis, np.random.default_rng([seed, axis, number]))
 
             yield Made(group, f"{group} {number} of seed {seed}", load)
+
+
+def _turned(load: Callable[[], Floats], quarters: int) -> Floats:
+    return np.ascontiguousarray(np.rot90(load(), quarters))
+
+
+def _inverted(load: Callable[[], Floats]) -> Floats:
+    return 1 - load()
 
 
 def _noise(seed: int, smooth: int) -> Floats:

@@ -26,7 +26,24 @@ def write_figures(folder: Path, figures: tuple[LabelFigures, ...], others: dict[
     with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
-            ["finding", "positives", "n", "auc_same_source", "ci_low", "ci_high", "auc_pooled", "auc_enriched", "sensitivity", "specificity", "sensitivity_rule_out", "specificity_rule_out", "ece", "brier", "repeatability_logit", "assessed"]
+            [
+                "finding",
+                "positives",
+                "n",
+                "auc_same_source",
+                "ci_low",
+                "ci_high",
+                "auc_pooled",
+                "auc_enriched",
+                "sensitivity",
+                "specificity",
+                "sensitivity_rule_out",
+                "specificity_rule_out",
+                "ece",
+                "brier",
+                "repeatability_logit",
+                "assessed",
+            ]
         )
         for f in figures:
             numbers = (
@@ -68,12 +85,16 @@ def plot_curves(folder: Path, figures: tuple[LabelFigures, ...], scores: Doubles
                 roc.plot(np.cumsum(~hits) / (~hits).sum(), np.cumsum(hits) / hits.sum(), style, lw=1, label=words)
         roc.plot([0, 1], [0, 1], color="0.8", lw=0.8)
         state = "" if figure.assessed else ", not assessed"
-        roc.set_title(f"{figure.finding}\nAUC {figure.auc:.2f} ({figure.auc_ci[0]:.2f}-{figure.auc_ci[1]:.2f}){state}", fontsize=8)
+        roc.set_title(
+            f"{figure.finding}\nAUC {figure.auc:.2f} ({figure.auc_ci[0]:.2f}-{figure.auc_ci[1]:.2f}){state}", fontsize=8
+        )
         curve = calibration_curve(cross_fitted(score, truth, folds), truth)
         top = max([0.05, *(value for mean, share, _ in curve for value in (mean, share))]) * 1.1
         calibration.plot([0, top], [0, top], color="0.8", lw=0.8)
         calibration.plot([mean for mean, _, _ in curve], [share for _, share, _ in curve], "o-", ms=3, lw=1)
-        calibration.set_title(f"calibration, ECE {figure.calibration_error:.3f}\n{figure.positives} of {figure.n}", fontsize=8)
+        calibration.set_title(
+            f"calibration, ECE {figure.calibration_error:.3f}\n{figure.positives} of {figure.n}", fontsize=8
+        )
         for panel in (roc, calibration):
             panel.tick_params(labelsize=6)
     axes[0, 0].legend(fontsize=6)

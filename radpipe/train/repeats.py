@@ -57,7 +57,9 @@ def processed_view(grey: Floats, random: np.random.Generator) -> Floats:
         return np.ascontiguousarray(view[first_row:last_row, first_column:last_column], np.float32)
     framed = np.zeros_like(view)
     framed[first_row:last_row, first_column:last_column] = view[first_row:last_row, first_column:last_column]
-    turned = Image.fromarray(np.ascontiguousarray(framed, np.float32)).rotate(random.uniform(-6, 6), Image.Resampling.BILINEAR)
+    turned = Image.fromarray(np.ascontiguousarray(framed, np.float32)).rotate(
+        random.uniform(-6, 6), Image.Resampling.BILINEAR
+    )
     return np.clip(np.asarray(turned, np.float32), 0, 1)
 
 

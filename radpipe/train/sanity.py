@@ -1,8 +1,8 @@
 """Is it an upright frontal chest radiograph, and which view? The view head, the distance and their checks.
 
 The distance is a Mahalanobis distance of the last features from those of training chests, and grows further with the
-evidence that an image is turned or inverted (a linear head; chests add nothing). What may vary between hospitals is taught by
-re-processed radiographs and half the patients of a second hospital; what is foreign is only ever checked, not learnt.
+evidence that an image is turned or inverted (a linear head; chests add nothing). What may vary between hospitals is
+taught by re-processed radiographs and half the patients of a second hospital; what is foreign is only ever checked.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DistanceFigures:
 def last_features(features: Floats) -> npt.NDArray[np.int64]:
     """Which features are of the last block: of CLS, then of the patches' mean."""
     half = features.shape[1] // 2
-    return np.r_[half - WIDTH : half, 2 * half - WIDTH : 2 * half]
+    return np.asarray(np.r_[half - WIDTH : half, 2 * half - WIDTH : 2 * half], np.int64)
 
 
 def fit_distance(chests: Floats, refused: Floats, recipe: dict[str, Any]) -> Distance:
@@ -65,9 +65,12 @@ def fit_distance(chests: Floats, refused: Floats, recipe: dict[str, Any]) -> Dis
     target = np.zeros((len(features), 2))
     target[: len(chests), 0] = 1
     target[len(chests) :, 1] = 1
-    pair = fit_views(features, target, recipe["distance"]["refusal_ridge"])
-    refusal = Linear(pair.weight[1:] - pair.weight[:1], pair.bias[1:] - pair.bias[:1])
-    return Distance(fit_gaussian(chests[:, last_features(chests)], recipe["distance"]["components"]), refusal)
+    settings = recipe["distance"]
+    pair = fit_views(features, target, settings["refusal_ridge"])
+    gain, margin = float(settings["refusal_gain"]), float(settings["refusal_margin"])
+    weight, bias = pair.weight[1:] - pair.weight[:1], pair.bias[1:] - pair.bias[:1]
+    refusal = Linear(weight * gain, (bias + margin) * gain)
+    return Distance(fit_gaussian(chests[:, last_features(chests)], settings["components"]), refusal)
 
 
 def fit_final_distance(material: Material, recipe: dict[str, Any]) -> Distance:
@@ -99,7 +102,9 @@ def distances(material: Material, folds: Folds, recipe: dict[str, Any]) -> Dista
     misses = [
         name for name, value in zip(material.foreign.names, final(material.foreign.features), strict=True) if value <= limit
     ]
-    return DistanceFigures(limit, {"limit": limit, "median": float(np.median(own)), "above": above, "foreign_missed": misses})
+    return DistanceFigures(
+        limit, {"limit": limit, "median": float(np.median(own)), "above": above, "foreign_missed": misses}
+    )
 
 
 def fit_final_views(material: Material, recipe: dict[str, Any]) -> Linear:
@@ -172,4 +177,3 @@ def _refused(material: Material) -> Floats:
 
 def _share(distances: Doubles, limit: float) -> dict[str, Any]:
     return {"n": len(distances), "above": float((distances > limit).mean()), "median": float(np.median(distances))}
-

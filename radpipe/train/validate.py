@@ -10,7 +10,7 @@ Axes: N images, F features, L labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,10 @@ from radpipe.evaluate.metrics import (
     operating_point,
     patient_weights,
     stratified_auc,
+    threshold_at_sensitivity,
     threshold_at_specificity,
 )
-from radpipe.train.collection import LABELS
+from radpipe.train.collection import LABELS, Radiographs
 from radpipe.train.heads import Extra, Linear, fit_platt, fit_ridge
 from radpipe.train.material import Material
 from radpipe.train.repeats import repeatability
@@ -49,6 +50,7 @@ class LabelFigures:
     auc_pooled: float
     auc_pooled_ci: tuple[float, float]
     auc_enriched: float  # within the sources enriched for positives
+    positives_enriched: int
     average_precision: float
     calibration_error: float  # cross-fitted
     brier: float  # cross-fitted
@@ -79,22 +81,31 @@ def extras(material: Material, recipe: dict[str, Any]) -> tuple[Extra, ...]:
     return (
         Extra(material.small_features, material.small.truth, heads["small_weight"]),
         Extra(material.normal_features, None, heads["normal_weight"]),
+        Extra(
+            material.processed.features,
+            material.radiographs.truth[material.processed_of],
+            heads["processed_weight"],
+            centred=False,
+            patients=material.radiographs.patients[material.processed_of],
+        ),
     )
 
 
 def out_of_fold(
     features: npt.NDArray[np.float32],
-    truth: npt.NDArray[np.bool_],
+    radiographs: Radiographs,
     folds: Folds,
     more: tuple[Extra, ...],
     penalty: float,
 ) -> tuple[Doubles, tuple[Linear, ...]]:
     """Scores (N, L) of each image by the head that did not see its patient, and the heads, one a fold."""
+    truth = radiographs.truth
     scores = np.zeros(truth.shape)
     heads = []
     for fold in range(int(folds.max()) + 1):
         held_out = folds == fold
-        head = fit_ridge(features[~held_out], truth[~held_out], more, penalty)
+        seen = tuple(_without(extra, set(radiographs.patients[held_out])) for extra in more)
+        head = fit_ridge(features[~held_out], truth[~held_out], seen, penalty)
         scores[held_out] = head(features[held_out])
         heads.append(head)
     return scores, tuple(heads)
@@ -108,9 +119,14 @@ def mean_aucs(scores: Doubles, material: Material, weights: Doubles) -> Means:
     def mean(kind: str, weight: Doubles | None) -> float:
         return float(np.nanmean([_auc(kind, scores[:, i], truth[:, i], strata, weight) for i in range(count)]))
 
-    figures = {kind: (mean(kind, None), interval([mean(kind, w) for w in weights])) for kind in ("same", "pooled", "enriched")}
+    figures = {
+        kind: (mean(kind, None), interval([mean(kind, w) for w in weights])) for kind in ("same", "pooled", "enriched")
+    }
     return Means(
-        *figures["same"], *figures["pooled"], *figures["enriched"], abnormal=_auc("same", scores[:, -1], truth[:, -1], strata, None)
+        *figures["same"],
+        *figures["pooled"],
+        *figures["enriched"],
+        abnormal=_auc("same", scores[:, -1], truth[:, -1], strata, None),
     )
 
 
@@ -129,7 +145,10 @@ def label_figures(
         fitted_elsewhere = cross_fitted(score, truth, folds)
         same_ci = interval([stratified_auc(score, truth, strata, w) for w in weights])
         threshold = threshold_at_specificity(probability, truth, recipe["operating"]["specificity"])
-        rule_out = threshold_at_specificity(probability, truth, recipe["operating"]["rule_out_specificity"])
+        if finding == "abnormal":  # its absence says that nothing at all is there
+            rule_out = threshold_at_sensitivity(probability, truth, recipe["operating"]["abnormal_rule_out_sensitivity"])
+        else:
+            rule_out = threshold_at_specificity(probability, truth, recipe["operating"]["rule_out_specificity"])
         positives = int(truth.sum())
         figures.append(
             LabelFigures(
@@ -141,6 +160,7 @@ def label_figures(
                 auc_pooled=auc(score, truth),
                 auc_pooled_ci=interval([auc(score, truth, w) for w in weights]),
                 auc_enriched=auc(score[~strata], truth[~strata]),
+                positives_enriched=int(truth[~strata].sum()),
                 average_precision=average_precision(score, truth),
                 calibration_error=calibration_error(fitted_elsewhere, truth),
                 brier=brier(fitted_elsewhere, truth),
@@ -193,6 +213,14 @@ def subgroups(scores: Doubles, material: Material) -> dict[str, dict[str, float]
     return table
 
 
+def _without(extra: Extra, patients: set[str]) -> Extra:
+    """The extra images without those of held-out patients."""
+    if extra.patients is None or extra.truth is None:
+        return extra
+    kept = np.array([patient not in patients for patient in extra.patients])
+    return replace(extra, features=extra.features[kept], truth=extra.truth[kept], patients=extra.patients[kept])
+
+
 def _repeated_scores(heads: tuple[Linear, ...], material: Material, folds: Folds) -> Doubles:
     """(images, views, L): of repeated views, by the head that did not see the patient."""
     images, views, width = material.repeated_features.shape
@@ -202,7 +230,9 @@ def _repeated_scores(heads: tuple[Linear, ...], material: Material, folds: Folds
     return answers
 
 
-def _auc(kind: str, score: Doubles, truth: npt.NDArray[np.bool_], strata: npt.NDArray[np.bool_], weight: Doubles | None) -> float:
+def _auc(
+    kind: str, score: Doubles, truth: npt.NDArray[np.bool_], strata: npt.NDArray[np.bool_], weight: Doubles | None
+) -> float:
     if kind == "same":
         return stratified_auc(score, truth, strata, weight)
     kept = ~strata if kind == "enriched" else np.ones(len(score), bool)
