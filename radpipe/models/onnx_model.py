@@ -25,6 +25,8 @@ class OnnxModel:
         options.intra_op_num_threads = usable_threads(threads)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # what it would log of a provider that does not load, we say in one line of our own
+        onnxruntime.set_default_logger_severity(4)
         # Batches differ in size: a memory pattern per size would only grow.
         options.enable_mem_pattern = False
         wanted = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"

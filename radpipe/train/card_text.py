@@ -169,9 +169,9 @@ def _refused(far: DistanceFigures) -> str:
         f"held-out chests, {_percent([above['Hannover']])} of a second hospital's portables (other patients of it "
         "were learnt "
         f"from), {_percent([above['OpenIST']])} of a third's; {_percent(foreign)} of other body parts, CT, MR, ultrasound, "
-        f"photographs and non-images; {_percent(turned)} of turned or inverted chests. Small samples; a "
-        "well-formed chest of a "
-        "child or an odd projection is not refused."
+        f"photographs and non-images; {_percent(turned)} of turned or inverted chests. "
+        "Small samples, and the margin for turned ones was set on them; a well-formed chest of a child or an odd "
+        "projection is not refused."
     )
 
 
