@@ -215,9 +215,17 @@ def _nothing_found(material: Material) -> Sentence:
 
 
 def _not_assessed(material: Material) -> tuple[Sentence, ...]:
+    stated = [label for label in material.card.labels if label.assessed and label.finding != "abnormal"]
     weak = [finding_words(label.finding) for label in material.card.labels if not label.assessed]
     card = Evidence(sop_instance_uid=material.image.sop_instance_uid, model=material.card.identity, source="model card")
     sentences = []
+    if stated:
+        low, high = min(label.sensitivity for label in stated), max(label.sensitivity for label in stated)
+        text = (
+            f'"Not detected" does not exclude a finding: at its thresholds the model found {low:.0%} to {high:.0%} of '
+            "those labelled in its validation."
+        )
+        sentences.append(Sentence(text, (card,), Origin.MODEL))
     if weak:
         text = f"Too weak in validation to be stated: {', '.join(weak)}."
         sentences.append(Sentence(text, (card,), Origin.MODEL))

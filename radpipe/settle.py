@@ -20,8 +20,9 @@ def told_from_image(image: Image, prediction: Prediction, index: int, card: Mode
     distance = float(prediction.distance[index])
     if not distance <= card.distance_limit:
         return image, (
-            f"the image is unlike those that the model learnt from (distance {distance:.2f}, limit {card.distance_limit:.2f}): "
-            "read it by hand; if it is an ordinary frontal chest radiograph, check its windowing and orientation"
+            f"the image is unlike those that the model learnt from (distance {distance:.2f}, "
+            f"limit {card.distance_limit:.2f}): read it by hand; if it is an ordinary frontal chest radiograph, "
+            "check its windowing and orientation"
         )
     if image.view is None:
         view = View(card.view_labels[int(prediction.views[index].argmax())])

@@ -95,7 +95,9 @@ def prioritise(
         reason = f"unlike the images that the model knows: {why_not or 'no reason given'}; its findings may be wrong"
         counted.append(_Contribution(Level.UNSURE, 0.0, rules.cap_minutes[Level.UNSURE], reason))
     if not counted:
-        return _waiting(Level.ROUTINE, f"none of the {len(findings)} findings assessed is present", rules)
+        doubtful = [finding_words(one.finding) for one in findings if one.decision is Decision.UNSURE]
+        doubt = f"; unsure, which alone does not move a study: {', '.join(doubtful)}" if doubtful else ""
+        return _waiting(Level.ROUTINE, f"none of the {len(findings)} findings assessed is present{doubt}", rules)
     level = min((one.level for one in counted), key=_RANK.__getitem__)
     # the chance that at least one of this level's findings is what it seems, weighted; 1 only if one is certain
     remaining = 1.0
@@ -153,7 +155,9 @@ def _contribution(
     if finding.decision is Decision.ABSENT:
         return None
     factor, situation, words = _against_prior(change, rules, prior_date)
-    name = f"{finding_words(finding.finding)} {score_words(finding.probability)} (threshold {score_words(finding.threshold)})"
+    name = (
+        f"{finding_words(finding.finding)} {score_words(finding.probability)} (threshold {score_words(finding.threshold)})"
+    )
     if finding.decision is Decision.UNSURE:
         how_far = _share(finding.probability, finding.rule_out, finding.threshold)
         if how_far < rule.unsure_from or rule.unsure is Level.ROUTINE:
@@ -234,8 +238,8 @@ def _finding_rule(entry: dict[str, Any], where: str, caps: Mapping[Level, int]) 
     present, new, known, unsure = (_level(entry, situation, where) for situation in _SITUATIONS)
     if not _RANK[new] <= _RANK[present] <= _RANK[known]:
         raise SettingsError(f"[{where}] must keep new ({new}) as urgent as present ({present}) at least, and that as known")
-    if {present, new, known} & _BY_ARRIVAL:
-        raise SettingsError(f"[{where}] present, new and known are STAT, URGENT or ROUTINE")
+    if Level.NOT_READ in {present, new, known}:
+        raise SettingsError(f"[{where}] present, new and known are STAT, URGENT, UNSURE or ROUTINE")
     if unsure not in (Level.UNSURE, Level.ROUTINE):
         raise SettingsError(f"[{where}] unsure is UNSURE or ROUTINE, not {unsure}")
     cap = _minutes(entry, "cap_minutes", where)

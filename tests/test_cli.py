@@ -235,7 +235,7 @@ def test_every_command_has_help_with_its_store() -> None:
     listed = re.findall(r"^    (\w+)", radpipe("--help").stdout.split("commands:")[1], re.MULTILINE)
     for command in set(listed) - {"COMMAND"}:
         done = radpipe(command, "--help")
-        assert "--store" in done.stdout or command in {"report", "weights", "audit", "people"}
+        assert "--store" in done.stdout or command in {"report", "weights", "audit", "people", "evaluate"}
 
 
 def test_every_test_file_of_pydicom_is_read_or_set_aside_with_a_reason(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, with examples."""
-    from radpipe.cli import admin, people, reading, reports
+    from radpipe.cli import admin, evaluate, people, reading, reports
 
     formatter = _formatter()
     parser = argparse.ArgumentParser(
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radpipe {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     common = _common()
-    for module in (reading, reports, people, admin):
+    for module in (reading, reports, people, evaluate, admin):
         module.add_commands(commands, common, formatter)
     return parser
 

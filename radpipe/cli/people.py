@@ -35,6 +35,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
 
 def _add(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_the_store
+
     person = Person(options.person, options.name, Role(options.role), options.organisation)
     open_the_store(settings, make=True).add_person(person)
     say(options, _record(person), f"{person.user}: {person.role.value}")

@@ -231,7 +231,8 @@ def _statement(sentence: Sentence, reading: Reading, drawn: tuple[Finding, ...])
 def _brief(evidence: Evidence, origin: Origin, reading: Reading) -> str:
     parts = [image_words(evidence.sop_instance_uid, reading)]
     if evidence.score is not None and evidence.threshold is not None:
-        parts.append(f"{score_words(evidence.score)} {'≥' if evidence.score >= evidence.threshold else '<'} {score_words(evidence.threshold)}")
+        relation = "≥" if evidence.score >= evidence.threshold else "<"
+        parts.append(f"{score_words(evidence.score)} {relation} {score_words(evidence.threshold)}")
     elif evidence.score is not None:
         parts.append(f"score {score_words(evidence.score)}")
     if evidence.measurement:
