@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from radpipe.cli import DONE, SET_ASIDE, main
 
@@ -41,7 +42,7 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     if not drafted:
         sys.stderr.write("nothing was drafted: see the reasons above\n")
         return 1
-    shown = next((record for record in drafted if any(c["change"] == "new" for c in record["changes"])), drafted[0])
+    shown = max(drafted, key=_shows_most)
     key = shown["report_key"]
     _say(f"3. One draft: radpipe report show {key}")
     sys.stdout.flush()
@@ -64,6 +65,13 @@ def demo(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{words}:\n  {_near(radpipe)} {command} --store {options.store}\n")
     sys.stdout.write(f"signed reports leave as DICOM SR and FHIR in {options.store / 'outbox'}\n")
     return 0
+
+
+def _shows_most(record: dict[str, Any]) -> tuple[int, int, int]:
+    """A draft with a stated change first, then with a prior, then with most to say."""
+    changed = sum(change["change"] in ("new", "increased", "decreased", "resolved") for change in record["changes"])
+    stated = sum(finding["decision"] != "absent" for finding in record["findings"])
+    return changed, int(record["prior"] is not None), stated
 
 
 def _real_radiograph() -> list[str]:

@@ -209,7 +209,11 @@ def _nothing_found(material: Material) -> Sentence:
     if not evidence:
         return Sentence("The model assesses no finding well enough to state one.", (_seen(material.image, "model card"),))
     overall = next((finding for finding in material.findings if finding.finding == "abnormal"), None)
-    beside = ", but the image as a whole scores as abnormal" if overall and overall.decision is Decision.PRESENT else ""
+    beside = {
+        Decision.PRESENT: "; the image as a whole scores as abnormal",
+        Decision.UNSURE: "; whether the image as a whole is abnormal is uncertain",
+        Decision.ABSENT: "",
+    }[overall.decision if overall else Decision.ABSENT]
     text = f"None of the findings assessed by this model was detected ({names}){beside}."
     return Sentence(text, evidence, Origin.MODEL, Stance.STATEMENT)
 

@@ -22,8 +22,8 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         formatter_class=formatter,
         help="how well the model does on labelled images",
         description="Accuracy with confidence intervals, on images whose truth somebody has written down.",
-        epilog="example:\n  radpipe evaluate images manifest.csv\n\nThe manifest has a column `file` and one column a finding "
-        "(0, 1 or nothing); a column\n`patient` groups images for the confidence intervals.",
+        epilog="example:\n  radpipe evaluate images manifest.csv\n\nThe manifest has a column `file` and one a finding (0, "
+        "1 or nothing); a column\n`patient` groups images for the confidence intervals.",
     )
     inner = evaluate.add_subparsers(title="evaluate commands", metavar="COMMAND", required=True)
     images = inner.add_parser(
@@ -31,7 +31,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         parents=[common],
         formatter_class=formatter,
         help="AUC, calibration and operating points",
-        description="AUC with bootstrap intervals by patient, calibration, sensitivity and specificity at the card's thresholds.",
+        description="AUC with intervals by patient, calibration, sensitivity and specificity at the card's thresholds.",
     )
     images.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
     images.add_argument("--backend", choices=("auto", "onnx", "torch"))
@@ -61,9 +61,8 @@ def _images(options: argparse.Namespace, settings: Settings) -> int:
         )
         for found in result.findings:
             low, high = found.auc_ci
-            sys.stdout.write(
-                f"{found.finding:<20} n {found.n:>5}, {found.positives:>4} positive   AUC {found.auc:.3f} ({low:.3f}-{high:.3f})\n"
-            )
+            counts = f"n {found.n:>5}, {found.positives:>4} positive"
+            sys.stdout.write(f"{found.finding:<20} {counts}   AUC {found.auc:.3f} ({low:.3f}-{high:.3f})\n")
     return 3 if result.set_aside else 0
 
 
