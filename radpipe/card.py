@@ -91,11 +91,13 @@ class ModelCard:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read `card.toml`. Raises WeightsError if it is missing, not TOML, or lacks a field."""
+    """Read `card.toml`. Raises WeightsError if it is missing, not UTF-8, not TOML, or lacks a field."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"no model card at {path}; name a folder under weights/ that has a card.toml") from error
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{path} is not UTF-8 text (byte {error.start}); restore it from the repository") from error
     except tomllib.TOMLDecodeError as error:
         raise WeightsError(f"{path} is not valid TOML ({error}); restore it from the repository") from error
     try:

@@ -19,6 +19,7 @@ from radpipe.pipeline import HEADER, THUMBNAIL
 from radpipe.ports import Keep
 from radpipe.reading import Reading
 from radpipe.report import Person, Report, Stance, Status
+from radpipe.study import Image, study_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,42 +135,41 @@ class Desk:
 
     def _headers(self, reading: Reading) -> dict[str, Dataset]:
         """Headers of the study's images and of the prior's, by SOP Instance UID."""
-        wanted = [image.sop_instance_uid for image in reading.study.images]
-        if reading.prior is not None:
-            wanted.append(reading.prior.sop_instance_uid)
+        wanted = list(reading.study.images)
+        earlier = self._prior_image(reading)
         headers = {}
-        for uid in wanted:
-            content = self.keep.get(uid, HEADER)
+        for image in (*wanted, *((earlier,) if earlier else ())):
+            content = self.keep.get(image.sha256, HEADER)
             if content is not None:
-                headers[uid] = dicom.read_header(content)
+                headers[image.sop_instance_uid] = dicom.read_header(content)
         return headers
+
+    def _prior_image(self, reading: Reading) -> Image | None:
+        if reading.prior is None:
+            return None
+        study = self.store.study(study_key(reading.prior.study_instance_uid))
+        return next((i for i in study.images if i.sop_instance_uid == reading.prior.sop_instance_uid), None)
 
     def _pictures(self, reading: Reading) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Pictures for the page: of the image read, and of the prior compared with."""
         read = [choice.sop_instance_uid for choice in reading.choices if choice.chosen and reading.is_read]
-        current = {uid: picture for uid in read if (picture := self._picture(reading, uid))}
-        prior: dict[str, bytes] = {}
-        if reading.prior is not None:
-            earlier = self.store.study_reading(reading.prior.study_instance_uid)
-            uid = reading.prior.sop_instance_uid
-            picture = self._picture(earlier, uid) if earlier else None
-            if picture:
-                prior[uid] = picture
-        return current, prior
+        images = [image for image in reading.study.images if image.sop_instance_uid in read]
+        current = {image.sop_instance_uid: picture for image in images if (picture := self._picture(image))}
+        earlier = self._prior_image(reading)
+        picture = self._picture(earlier) if earlier else None
+        return current, {earlier.sop_instance_uid: picture} if earlier and picture else {}
 
-    def _picture(self, reading: Reading, sop_instance_uid: str) -> bytes | None:
+    def _picture(self, image: Image) -> bytes | None:
         """From the original file while it is there and unchanged, else the kept thumbnail."""
         from radpipe.sinks.picture import png
 
-        image = next((i for i in reading.study.images if i.sop_instance_uid == sop_instance_uid), None)
-        if image is not None:
-            try:
-                content = self.read_file(image.file)
-                if hashlib.sha256(content).hexdigest() == image.sha256:
-                    return png(dicom.picture(content), PAGE_SIDE_PX)
-            except InputError:
-                pass  # moved or deleted since: the thumbnail serves
-        kept = self.keep.get(sop_instance_uid, THUMBNAIL)
+        try:
+            content = self.read_file(image.file)
+            if hashlib.sha256(content).hexdigest() == image.sha256:
+                return png(dicom.picture(content), PAGE_SIDE_PX)
+        except InputError:
+            pass  # moved or deleted since: the thumbnail serves
+        kept = self.keep.get(image.sha256, THUMBNAIL)
         return None if kept is None else _as_png(kept)
 
 

@@ -58,13 +58,17 @@ def draft(material: Material, run_key: str) -> Report:
         Section(SectionName.IMPRESSION, _impression(material)),
         Section(SectionName.NOT_ASSESSED, _not_assessed(material)),
     )
-    key = hashlib.sha256(f"report {run_key}".encode()).hexdigest()[:16]
     return Report(
-        report_key=key,
+        report_key=report_key(run_key),
         study_instance_uid=material.study.study_instance_uid,
         run_key=run_key,
         sections=tuple(section for section in sections if section.sentences),
     )
+
+
+def report_key(run_key: str) -> str:
+    """The key of a run's report: 16 hex digits, the same for the same run."""
+    return hashlib.sha256(f"report {run_key}".encode()).hexdigest()[:16]
 
 
 def change_words(change: Change, prior_date: date | None) -> str:

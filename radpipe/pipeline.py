@@ -12,30 +12,25 @@ Nothing here knows of Prefect, the command line or the web; pixels never leave t
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-
-import numpy as np
-import numpy.typing as npt
+from functools import partial
 
 from radpipe import compare, detect, dicom, draft, register, triage
-from radpipe.card import InputSpec
 from radpipe.errors import InputError
 from radpipe.finding import Change, Finding, Prior
-from radpipe.ports import ImageModel, Keep, Prediction, Source, Store
-from radpipe.preprocess import Placement, model_input
-from radpipe.reading import ImageChoice, ModelRun, Reading, run_key
+from radpipe.guard import Fault, guarded
+from radpipe.parts import HEADER, THUMBNAIL, Pipeline
+from radpipe.ports import ImageModel, Prediction
+from radpipe.prepare import Plan, Prepared, plan_of, predict, prepare
+from radpipe.reading import ModelRun, Reading
 from radpipe.settle import in_source_pixels, settled, told_from_image, with_image
-from radpipe.study import Image, SetAside, Study
-from radpipe.thumbnail import pixels_of, thumbnail
+from radpipe.study import FileRef, Image, SetAside, Study
+from radpipe.thumbnail import pixels_of
 
-LOG = logging.getLogger("radpipe")
-
-HEADER, THUMBNAIL = "header.dcm", "thumbnail.jpg"
+__all__ = ["HEADER", "THUMBNAIL", "Ingested", "Pipeline", "Run", "ingest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +39,6 @@ class Ingested:
 
     studies: tuple[Study, ...]
     set_aside: tuple[SetAside, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """The parts that a run needs, put together once by the caller."""
-
-    store: Store
-    keep: Keep
-    source: Source
-    model: Callable[[], ImageModel]  # opened when the first study needs it
-    rules: triage.Rules
-    configuration_sha256: str
-    model_sha256: str
-    input_spec: InputSpec
-    batch_studies: int = 8
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: None) -> Ingested:
@@ -76,13 +55,13 @@ def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: Non
         except InputError as error:
             aside.append(SetAside(item.name, str(error)))
             continue
-        found = dicom.look(content, item)
-        if isinstance(found, SetAside):
+        found = guarded(item.name, partial(_look, pipeline, item, content))
+        if isinstance(found, Fault):
+            aside.append(SetAside(item.name, found.reason))
+        elif isinstance(found, SetAside):
             aside.append(found)
-            continue
-        described.append(found)
-        if found.image is not None:
-            pipeline.keep.put(found.sop_instance_uid, HEADER, dicom.header(content))
+        else:
+            described.append(found)
     studies, orphans = dicom.group(described, aside)
     for study in studies:
         pipeline.store.add_study(study)
@@ -91,29 +70,11 @@ def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: Non
     return Ingested(tuple(pipeline.store.study(study.study_key) for study in studies), orphans)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One study before pixels: which image to read, what to compare with."""
-
-    study: Study
-    run_key: str
-    choices: tuple[ImageChoice, ...]
-    candidates: tuple[Image, ...]  # best first
-    earlier: tuple[Study, ...]  # relevant earlier studies of the patient
-    not_read_reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """One study with its image ready for the model. `image` None: every candidate failed."""
-
-    plan: _Plan
-    image: Image | None
-    tensor: npt.NDArray[np.float32] | None
-    placement: Placement | None
-    picture: bytes  # thumbnail
-    set_aside: tuple[SetAside, ...]
-    decode_s: float
+def _look(pipeline: Pipeline, ref: FileRef, content: bytes) -> dicom.Described | SetAside:
+    found = dicom.look(content, ref)
+    if not isinstance(found, SetAside) and found.image is not None:
+        pipeline.keep.put(found.sha256, HEADER, dicom.header(content))
+    return found
 
 
 class Run:
@@ -123,13 +84,19 @@ class Run:
         self._pipeline = pipeline
         self._waiting = list(studies)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="radpipe-decode")
-        self._next: tuple[list[Reading], Future[list[_Prepared]]] | None = None
+        self._next: tuple[list[Reading], Future[list[Prepared]]] | None = None
         self._unchanged: set[str] = set()
+        self._held: set[str] = set()
 
     @property
     def unchanged(self) -> frozenset[str]:
         """Run keys that were in the store already."""
         return frozenset(self._unchanged)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Study keys that were read anew, but whose reports a person has corrected or signed: those stand."""
+        return frozenset(self._held)
 
     def start(self) -> bool:
         """Begin to decode the first batch in the background. False when there is nothing new to read."""
@@ -142,12 +109,11 @@ class Run:
         known: list[Reading] = []
         waiting: list[Study] = []
         for study in self._waiting:
-            reading = self._pipeline.store.reading(_plan(self._pipeline, study).run_key)
+            reading = self._known(plan_of(self._pipeline, study))
             if reading is None:
                 waiting.append(study)
             else:
                 known.append(reading)
-                self._unchanged.add(reading.run_key)
         self._waiting = waiting
         return known
 
@@ -160,95 +126,99 @@ class Run:
         readings, decoding = self._next
         prepared = decoding.result()
         self._next = self._begin()
-        return readings + _read(self._pipeline, prepared)
+        return readings + [self._standing(item.plan, reading) for item, reading in _read(self._pipeline, prepared)]
 
     def __iter__(self) -> Iterator[Reading]:
         while readings := self.read_next():
             yield from readings
 
-    def _begin(self) -> tuple[list[Reading], Future[list[_Prepared]]] | None:
+    def _begin(self) -> tuple[list[Reading], Future[list[Prepared]]] | None:
         batch, self._waiting = self._waiting[: self._pipeline.batch_studies], self._waiting[self._pipeline.batch_studies :]
         if not batch:
             return None
         plans, known = [], []
         for study in batch:
-            plan = _plan(self._pipeline, study)
-            reading = self._pipeline.store.reading(plan.run_key)
+            plan = plan_of(self._pipeline, study)
+            reading = self._known(plan)
             if reading is None:
                 plans.append(plan)
             else:
                 known.append(reading)
-                self._unchanged.add(reading.run_key)
-        return known, self._decoder.submit(lambda: [_prepare(self._pipeline, plan) for plan in plans])
+        return known, self._decoder.submit(lambda: [prepare(self._pipeline, plan) for plan in plans])
+
+    def _known(self, plan: Plan) -> Reading | None:
+        """The study's reading, if this very input has been read before."""
+        store = self._pipeline.store
+        reading = store.reading(plan.run_key)
+        if reading is None:
+            return None
+        standing = store.study_reading(plan.study.study_instance_uid)
+        if standing is not None and standing.run_key != plan.run_key:
+            store.save_reading(reading)  # this input came back after another: it stands again, unless a person's report does
+        reading = self._standing(plan, reading)
+        self._unchanged.add(reading.run_key)
+        return reading
+
+    def _standing(self, plan: Plan, reading: Reading) -> Reading:
+        """The reading that stands for the study now, with all that was ever set aside of it."""
+        standing = self._pipeline.store.study_reading(plan.study.study_instance_uid)
+        if standing is not None and standing.run_key != reading.run_key and reading.is_read:
+            self._held.add(plan.study.study_key)
+            reading = standing
+        known = {(item.file, item.reason) for item in reading.study.set_aside}
+        more = tuple(item for item in plan.study.set_aside if (item.file, item.reason) not in known)
+        return (
+            replace(reading, study=replace(reading.study, set_aside=(*reading.study.set_aside, *more))) if more else reading
+        )
 
 
-def _plan(pipeline: Pipeline, study: Study) -> _Plan:
-    choices = dicom.choose(study, pipeline.input_spec)
-    images = {image.sop_instance_uid: image for image in study.images}
-    candidates = tuple(images[choice.sop_instance_uid] for choice in choices if choice.chosen)
-    reason = None if candidates else dicom.why_not_read(study, choices, pipeline.input_spec)
-    earlier: tuple[Study, ...] = ()
-    if candidates:
-        studies = pipeline.store.patient_studies(study.patient, before=study)
-        earlier = tuple(s for s in studies if any(choice.chosen for choice in dicom.choose(s, pipeline.input_spec)))
-    priors = ",".join(sorted(s.content_key for s in earlier))
-    key = run_key(study, pipeline.model_sha256, pipeline.configuration_sha256, priors)
-    return _Plan(study, key, choices, candidates, earlier, reason)
-
-
-def _prepare(pipeline: Pipeline, plan: _Plan) -> _Prepared:
-    """Decode the best image that can be decoded; those that cannot are set aside."""
-    started, aside = time.perf_counter(), []
-    for image in plan.candidates:
-        try:
-            pixels = dicom.presentation(pipeline.source.read(image.file))
-            tensor, placement = model_input(dicom.upright(pixels, image), pipeline.input_spec)
-        except InputError as error:
-            aside.append(SetAside(image.file.name, str(error), plan.study.study_instance_uid, image.sop_instance_uid))
-            continue
-        picture = thumbnail(pixels)
-        return _Prepared(plan, image, tensor, placement, picture, tuple(aside), time.perf_counter() - started)
-    return _Prepared(plan, None, None, None, b"", tuple(aside), time.perf_counter() - started)
-
-
-def _read(pipeline: Pipeline, prepared: Sequence[_Prepared]) -> list[Reading]:
+def _read(pipeline: Pipeline, prepared: Sequence[Prepared]) -> list[tuple[Prepared, Reading]]:
+    """Readings of a micro-batch, saved. What failed in a way that may pass is tried again by the next run: it is saved under
+    a key of its own, and never in the place of a reading."""
     started = time.perf_counter()
     ready = [item for item in prepared if item.tensor is not None]
-    prediction = None
-    if ready:
-        prediction = pipeline.model().predict(np.stack([item.tensor for item in ready if item.tensor is not None]))
+    answers = predict(pipeline.model(), ready) if ready else {}
     infer_s = (time.perf_counter() - started) / max(len(ready), 1)
     readings = []
     for item in prepared:
-        try:
-            reading = _conclude(pipeline, item, prediction, ready.index(item) if item in ready else -1, infer_s)
-        except Exception as error:  # the one place where any fault of ours sets a study aside instead of stopping the rest
-            LOG.exception("study %s could not be read", item.plan.study.study_key)
-            reason = f"radpipe failed on this study ({type(error).__name__}); read it by hand and report the log to us"
-            reading = _not_read(pipeline, item, reason)
-            # under a key of its own: the study is on the worklist, and the next run tries it again
-            reading = replace(reading, run_key=hashlib.sha256(f"failed {reading.run_key}".encode()).hexdigest()[:24])
-        pipeline.store.save_reading(reading)
-        readings.append(reading)
+        answer = answers.get(item.plan.run_key)
+        concluded: tuple[Reading, bool] | Fault
+        if isinstance(answer, Fault):
+            concluded = answer
+        else:
+            concluded = guarded(item.plan.study.study_key, partial(_conclude, pipeline, item, answer, infer_s))
+        if isinstance(concluded, Fault):
+            reading, is_final = _not_read(pipeline, item, concluded.reason), False
+        else:
+            reading, is_final = concluded
+        if not is_final:
+            key = hashlib.sha256(f"try again {reading.run_key}".encode()).hexdigest()[:24]
+            drafted = replace(reading.report, run_key=key, report_key=draft.report_key(key)) if reading.report else None
+            reading = replace(reading, run_key=key, report=drafted)
+        standing = pipeline.store.study_reading(reading.study.study_instance_uid)
+        if is_final or reading.is_read or standing is None or not standing.is_read:
+            pipeline.store.save_reading(reading)
+        readings.append((item, reading))
     return readings
 
 
-def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None, index: int, infer_s: float) -> Reading:
-    """From a model's answer to a reading with its draft."""
+def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None, infer_s: float) -> tuple[Reading, bool]:
+    """From a model's answer to a reading with its draft, and whether it is final: the same input needs no other try."""
     started = time.perf_counter()
     plan = item.plan
     if plan.not_read_reason is not None:
-        return _not_read(pipeline, item, plan.not_read_reason)
+        return _not_read(pipeline, item, plan.not_read_reason), True
     if item.image is None or item.placement is None or prediction is None:
-        return _not_read(pipeline, item, "no image of it could be decoded: see the reasons beside its files")
+        reason = "no image of it could be decoded: see the reasons beside its files"
+        return _not_read(pipeline, item, reason), not item.passing
     model = pipeline.model()
     card = model.card
-    image, refusal = told_from_image(item.image, prediction, index, card)
+    image, refusal = told_from_image(item.image, prediction, 0, card)
     if refusal is not None:
-        return _not_read(pipeline, item, refusal, image)
-    pipeline.keep.put(image.sop_instance_uid, THUMBNAIL, item.picture)
-    found = in_source_pixels(detect.findings(prediction, index, card, image.sop_instance_uid, item.placement), image)
-    prior, why_no_prior, prior_findings = _prior(pipeline, item, image)
+        return _not_read(pipeline, item, refusal, image), not item.passing
+    pipeline.keep.put(image.sha256, THUMBNAIL, item.picture)
+    found = in_source_pixels(detect.findings(prediction, 0, card, image.sop_instance_uid, item.placement), image)
+    prior, why_no_prior, prior_findings, settled_priors = _prior(pipeline, item, image)
     changes: tuple[Change, ...] = ()
     if prior is not None and prior.registration is not None:
         changes = compare.changes(
@@ -277,7 +247,7 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         urgency=triage.urgency(pipeline.rules),
     )
     total = item.decode_s + infer_s + time.perf_counter() - started
-    return Reading(
+    reading = Reading(
         run_key=plan.run_key,
         study=study,
         not_read_reason=None,
@@ -292,38 +262,40 @@ def _conclude(pipeline: Pipeline, item: _Prepared, prediction: Prediction | None
         seconds=(("decode", round(item.decode_s, 4)), ("infer", round(infer_s, 4)), ("total", round(total, 4))),
         read_at=pipeline.clock(),
     )
+    return reading, settled_priors and not item.passing
 
 
-def _prior(pipeline: Pipeline, item: _Prepared, image: Image) -> tuple[Prior | None, str | None, tuple[Finding, ...]]:
-    """The best comparable earlier study, registered; or why there is none. Its findings are those of its own reading."""
-    readings = {}
-    pairs = []
+def _prior(pipeline: Pipeline, item: Prepared, image: Image) -> tuple[Prior | None, str | None, tuple[Finding, ...], bool]:
+    """The best comparable earlier study, registered, with the findings of its own reading; or why there is none. Last:
+    whether that is settled, or an earlier study that this model has not read yet may still change it."""
+    readings: dict[str, Reading] = {}
+    pairs: list[tuple[Study, Image]] = []
+    unread = 0
     for study in item.plan.earlier:
         reading = pipeline.store.study_reading(study.study_instance_uid)
-        if reading is None or not reading.is_read or reading.report is None or reading.model is None:
-            continue
-        if reading.model.sha256 != pipeline.model_sha256:
-            continue
-        seen = {choice.sop_instance_uid for choice in reading.choices if choice.chosen}
-        earlier_image = next(i for i in reading.study.images if i.sop_instance_uid in seen)
-        readings[study.study_instance_uid] = reading
-        pairs.append((reading.study, earlier_image))
+        if reading is None or reading.model is None or reading.model.sha256 != pipeline.model_sha256:
+            unread += 1
+        elif reading.is_read:
+            seen = {choice.sop_instance_uid for choice in reading.choices if choice.chosen}
+            earlier_image = next(i for i in reading.study.images if i.sop_instance_uid in seen)
+            readings[study.study_instance_uid] = reading
+            pairs.append((reading.study, earlier_image))
     chosen = compare.choose_prior(item.plan.study, image, pairs)
     if chosen is None:
         why = compare.why_no_prior(item.plan.study, image, pairs)
-        unread = len(item.plan.earlier) - len(pairs)
-        return None, f"{why}; {unread} earlier could not be compared, not read by this model" if unread else why, ()
+        missing = f"{unread} earlier not read by this model"
+        return None, missing if unread and not pairs else f"{why}; {missing}" if unread else why, (), not unread
     study, earlier_image, why = chosen
-    picture = pipeline.keep.get(earlier_image.sop_instance_uid, THUMBNAIL)
+    picture = pipeline.keep.get(earlier_image.sha256, THUMBNAIL)
     if picture is None:
-        return None, "the earlier image is no longer kept in the store", ()
+        return None, "the earlier image is no longer kept in the store", (), not unread
     here, there = dicom.upright(pixels_of(item.picture), image), dicom.upright(pixels_of(picture), earlier_image)
     registration = register.register(here, there)
     prior = Prior(study.study_instance_uid, study.study_date, earlier_image.sop_instance_uid, why, registration)
-    return prior, None, readings[study.study_instance_uid].findings
+    return prior, None, readings[study.study_instance_uid].findings, not unread
 
 
-def _not_read(pipeline: Pipeline, item: _Prepared, reason: str, image: Image | None = None) -> Reading:
+def _not_read(pipeline: Pipeline, item: Prepared, reason: str, image: Image | None = None) -> Reading:
     study = with_image(item.plan.study, image, item.set_aside)
     priority = triage.prioritise((), (), read=False, in_distribution=False, why_not=reason, rules=pipeline.rules)
     return Reading(

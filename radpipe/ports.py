@@ -88,8 +88,13 @@ class Store(Protocol):
         """The newest reading of a study, or None."""
         ...
 
+    def unread_studies(self) -> tuple[tuple[Study, datetime], ...]:
+        """Studies that arrived and have no reading yet, and when they arrived, in order of arrival."""
+        ...
+
     def save_reading(self, reading: Reading) -> None:
-        """Keep a reading and its draft. Saving the same run key again changes nothing."""
+        """Keep a reading and its draft; it becomes the study's, unless a person has worked on the report that stands: then
+        it is held beside. Saving the same run key again makes it the study's again, if it was superseded."""
         ...
 
     def worklist(self) -> tuple[tuple[Reading, datetime], ...]:
@@ -112,11 +117,12 @@ class Store(Protocol):
 class Keep(Protocol):
     """What is kept of an image so that its report can be shown, compared and sent when the original file is gone."""
 
-    def put(self, sop_instance_uid: str, kind: str, content: bytes) -> None:
-        """Keep `content` under a kind ("header.dcm", "thumbnail.jpg"). The same again changes nothing."""
+    def put(self, sha256: str, kind: str, content: bytes) -> None:
+        """Keep `content`, of the file with this hash, under a kind ("header.dcm", "thumbnail.jpg"). The same again changes
+        nothing; two files with one SOP Instance UID never share."""
         ...
 
-    def get(self, sop_instance_uid: str, kind: str) -> bytes | None:
+    def get(self, sha256: str, kind: str) -> bytes | None:
         """What was kept, or None."""
         ...
 

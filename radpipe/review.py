@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from radpipe.codes import finding_words
+from radpipe.codes import FINDINGS, finding_words
 from radpipe.errors import AlreadySigned, NotAllowed, SignOffError
 from radpipe.finding import Evidence
 from radpipe.report import (
@@ -40,45 +40,44 @@ def accept(report: Report, finding: str, by: Person, at: datetime) -> Report:
 def reject(report: Report, finding: str, by: Person, at: datetime, *, reason: str = "") -> Report:
     """Strike one finding: its sentences leave the report, the record keeps that they stood there.
 
-    An impression left empty says that its findings were struck. Raises as `accept`.
+    The impression follows. Raises as `accept`.
     """
     _may_correct(report, by)
     struck = _sentences_of(report, finding)
-    sections = []
-    for section in report.sections:
-        kept = tuple(sentence for sentence in section.sentences if sentence.finding != finding)
-        if not kept and section.name in (SectionName.IMPRESSION, SectionName.FINDINGS):
-            evidence = _by(struck[0], by)
-            text = f"The drafted {finding_words(finding)} was rejected by the reader; nothing else was drafted here."
-            kept = (Sentence(text, evidence, Origin.RADIOLOGIST),)
-        if kept:
-            sections.append(replace(section, sentences=kept))
-    corrected = replace(report, sections=tuple(sections))
+    sections = tuple(
+        replace(section, sentences=tuple(s for s in section.sentences if s.finding != finding))
+        for section in report.sections
+    )
+    corrected = _with_impression(replace(report, sections=sections), struck[0], by)
     return _recorded(corrected, Correction(finding, Verdict.REJECTED, by, at, reason=reason))
 
 
 def edit(report: Report, finding: str, text: str, by: Person, at: datetime, *, stance: Stance = Stance.STATEMENT) -> Report:
     """Put the reader's words in place of the draft's for one finding, in Findings and, where it stands there, Impression.
 
-    What the words assert is not guessed: `stance` says it; without one the finding leaves the coded outputs and stays in
-    words. A drafted change is dropped. Raises as `accept`.
+    A finding of which the draft says nothing, or which was rejected, is added. What the words assert is not guessed:
+    `stance` says it; without one the finding leaves the coded outputs and stays in words. A drafted change is dropped. The
+    impression follows. Raises NotAllowed, AlreadySigned; SignOffError for no words or an unknown finding.
     """
     _may_correct(report, by)
-    _sentences_of(report, finding)
     if not text.strip():
         raise SignOffError("an edit needs words; to strike a finding use reject")
+    before = [sentence for sentence in report.sentences if sentence.finding == finding]
+    if not before and finding not in FINDINGS:
+        raise SignOffError(f"no finding is called {finding!r}; known: {', '.join(sorted(FINDINGS))}")
+    model = before[0] if before else _examined(report)
+    words = Sentence(text.strip(), _by(model, by), Origin.RADIOLOGIST, stance, finding)
+    in_impression = stance is not Stance.ABSENT
     sections = []
     for section in report.sections:
-        sentences: list[Sentence] = []
-        placed = False
-        for sentence in section.sentences:
-            if sentence.finding != finding:
-                sentences.append(sentence)
-            elif not placed:
-                placed = True
-                sentences.append(Sentence(text.strip(), _by(sentence, by), Origin.RADIOLOGIST, stance, finding))
+        sentences = [sentence for sentence in section.sentences if sentence.finding != finding]
+        if section.name is SectionName.FINDINGS or (section.name is SectionName.IMPRESSION and in_impression):
+            place = next(
+                (n for n, s in enumerate(section.sentences) if s.finding == finding), 0 if before else len(sentences)
+            )
+            sentences.insert(place, words)
         sections.append(replace(section, sentences=tuple(sentences)))
-    corrected = replace(report, sections=tuple(sections))
+    corrected = _with_impression(replace(report, sections=tuple(sections)), model, by)
     return _recorded(corrected, Correction(finding, Verdict.EDITED, by, at, text=text.strip()))
 
 
@@ -119,6 +118,35 @@ def open_findings(report: Report) -> tuple[str, ...]:
     judged = {correction.finding for correction in report.corrections}
     stated = (s.finding for s in report.sentences if s.finding and s.stance in (Stance.PRESENT, Stance.UNSURE))
     return tuple(finding for finding in dict.fromkeys(stated) if finding not in judged)
+
+
+def _with_impression(report: Report, changed: Sentence, by: Person) -> Report:
+    """The impression after a correction: the drafted "none detected" names only what still stands as absent, and goes where
+    a finding is stated."""
+    findings, impression = report.section(SectionName.FINDINGS), report.section(SectionName.IMPRESSION)
+    if impression is None:
+        return report
+    stated = tuple(sentence for sentence in impression.sentences if sentence.finding is not None)
+    if not stated:
+        absent = [
+            s for s in (findings.sentences if findings else ()) if s.stance is Stance.ABSENT and s.finding != "abnormal"
+        ]
+        if absent:
+            names = ", ".join(finding_words(s.finding or "") for s in absent)
+            evidence = tuple(sentence.evidence[0] for sentence in absent)
+            stated = (Sentence(f"Of the findings assessed none of these was detected: {names}.", evidence, Origin.MODEL),)
+        else:
+            text = "What was drafted here was rejected by the reader."
+            stated = (Sentence(text, _by(changed, by), Origin.RADIOLOGIST),)
+    sections = (replace(s, sentences=stated) if s.name is SectionName.IMPRESSION else s for s in report.sections)
+    kept = tuple(section for section in sections if section.sentences)
+    return replace(report, sections=kept)
+
+
+def _examined(report: Report) -> Sentence:
+    """A sentence of which the evidence is the image examined: what a reader adds rests on having looked at it."""
+    section = report.section(SectionName.TECHNIQUE)
+    return (section.sentences if section else report.sentences)[0]
 
 
 def _recorded(report: Report, correction: Correction) -> Report:

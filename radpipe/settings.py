@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from radpipe.errors import SettingsError
 
@@ -27,8 +29,8 @@ class Settings:
     model: str = "chest-dinov2s"  # folder name under weights
     backend: str = "auto"  # auto, onnx, torch
     device: str = "auto"  # auto, cpu, cuda
-    threads: int = 0  # of the inference backend; 0: all cores
-    batch_studies: int = 8  # studies read in one micro-batch
+    threads: int = 0  # of the inference backend, at most 1024; 0: all cores
+    batch_studies: int = 8  # studies read in one micro-batch, 1 to 256
     triage_rules: Path = Path("")  # TOML; empty: the rules that ship with radpipe
     dicom_port: int = 11112  # of the receiver
     ae_title: str = "RADPIPE"
@@ -52,9 +54,18 @@ class Settings:
 
 
 _PATHS = frozenset({"store", "weights", "triage_rules"})
-_INTEGERS = frozenset({"threads", "batch_studies", "dicom_port", "http_port"})
+_RANGES = {"threads": (0, 1024), "batch_studies": (1, 256), "dicom_port": (1, 65535), "http_port": (1, 65535)}
 _CHOICES = {"backend": ("auto", "onnx", "torch"), "device": ("auto", "cpu", "cuda")}
+_NOT_EMPTY = frozenset({"store", "model", "ae_title"})
 _NOT_SETTINGS = frozenset({"RADPIPE_CONFIG"})
+_TOML_KINDS = {
+    list: "an array",
+    dict: "a table",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a decimal number",
+    str: "text",
+}
 
 
 def load_settings(
@@ -65,31 +76,41 @@ def load_settings(
 ) -> Settings:
     """Build the settings. Later wins: defaults, TOML file (`config` or $RADPIPE_CONFIG), RADPIPE_*, `overrides`.
 
-    Raises SettingsError for an unknown key, an unreadable file or a value of the wrong kind.
+    A variable that is set to nothing counts as not set, as in most programs. Raises SettingsError for an unknown key, an
+    unreadable file or a value of the wrong kind.
     """
     environ = os.environ if environ is None else environ
-    values: dict[str, str] = {}
+    values: dict[str, str | int] = {}
     if config is None and environ.get("RADPIPE_CONFIG"):
         config = Path(environ["RADPIPE_CONFIG"])
     if config is not None:
         values |= _from_file(config)
     for name, value in environ.items():
-        if name.startswith("RADPIPE_") and name not in _NOT_SETTINGS:
+        if value and name.startswith("RADPIPE_") and name not in _NOT_SETTINGS:
             values[_known(name.removeprefix("RADPIPE_").lower(), f"environment variable {name}")] = value
     for name, override in (overrides or {}).items():
         if override is not None:
             values[_known(name, "option")] = override
-    return _build(values)
+    return Settings(**{name: _value(name, value) for name, value in values.items()})
 
 
-def _from_file(config: Path) -> dict[str, str]:
+def _from_file(config: Path) -> dict[str, str | int]:
     try:
         table = tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {config}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"the settings file {config} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
+    except ValueError as error:  # TOMLDecodeError, and a number too long for Python to read
         raise SettingsError(f"{config} is not valid TOML: {error}") from error
-    return {_known(name, f"key in {config}"): str(value) for name, value in table.items()}
+    for name, value in table.items():
+        _known(name, f"key in {config}")
+        if type(value) is not (int if name in _RANGES else str):
+            kind = _TOML_KINDS.get(type(value), "a date or time")
+            raise SettingsError(f"{name} in {config} must be {_what(name)}, not {kind}")
+    return table
 
 
 def _known(name: str, where: str) -> str:
@@ -101,18 +122,43 @@ def _known(name: str, where: str) -> str:
     raise SettingsError(f"unknown setting {name!r} ({where}){hint}")
 
 
-def _build(values: Mapping[str, str]) -> Settings:
-    built: dict[str, str | int | Path] = {}
-    for name, text in values.items():
-        if name in _CHOICES and text not in _CHOICES[name]:
-            raise SettingsError(f"{name} is one of {', '.join(_CHOICES[name])}, not {text!r}")
-        if name in _INTEGERS:
-            if not text.isdigit():
-                raise SettingsError(f"{name} is a whole number, not {text!r}")
-            built[name] = int(text)
-        else:
-            built[name] = Path(text).expanduser() if name in _PATHS else text
-    settings = Settings(**built)  # type: ignore[arg-type]  # values were converted by name above
-    if settings.batch_studies < 1:
-        raise SettingsError("batch_studies is at least 1")
-    return settings
+def _what(name: str) -> str:
+    """What a setting must be, in words."""
+    if name in _RANGES:
+        return "a whole number from {} to {}".format(*_RANGES[name])
+    if name in _CHOICES:
+        return f"one of {', '.join(_CHOICES[name])}"
+    return "a path, as text in quotes" if name in _PATHS else "text in quotes"
+
+
+def _value(name: str, value: str | int) -> Any:
+    """As the field of Settings holds it. Raises SettingsError."""
+    if name in _RANGES:
+        return _number(name, value)
+    text = str(value)
+    if name in _CHOICES and text not in _CHOICES[name]:
+        raise SettingsError(f"{name} must be {_what(name)}, not {text!r}")
+    if (name in _NOT_EMPTY and not text) or "\0" in text:
+        raise SettingsError(f"{name} must be {_what(name)}; {'it is empty' if not text else 'it has a zero byte'}")
+    if name not in _PATHS:
+        return text
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise SettingsError(f"{name}: {text!r} begins with the home of a user who is not known here") from error
+
+
+def _number(name: str, value: str | int) -> int:
+    low, high = _RANGES[name]
+    if isinstance(value, str):
+        if not re.fullmatch("[0-9]{1,9}", value):  # str.isdigit would let other scripts' digits and superscripts pass
+            raise SettingsError(f"{name} must be {_what(name)}, not {value!r}")
+        value = int(value)
+    if not low <= value <= high:
+        raise SettingsError(f"{name} must be {_what(name)}, not {_short(value)}")
+    return value
+
+
+def _short(number: int) -> str:
+    """Python refuses to write out a number of thousands of digits, which TOML can hold in hexadecimal."""
+    return str(number) if abs(number) < 10**12 else "one of more than twelve digits"

@@ -49,12 +49,12 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Where CI runs, a test that skips for want of a package or tool is a fault of CI's set-up: say so loudly."""
-    if os.environ.get("RADPIPE_CI") and terminalreporter.stats.get("skipped"):
+    if os.environ.get("CI_NO_SKIPS") and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("CI tolerates no skip: install what the skipped tests lack", red=True)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Turn skips into a failure in CI (on the controller, where the reports are)."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("RADPIPE_CI") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+    if os.environ.get("CI_NO_SKIPS") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = 1

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import MediaStorageDirectoryStorage
+
+from radpipe.store import open_store
 
 pytestmark = pytest.mark.xdist_group("cli")  # one Prefect server at a time
 
@@ -176,7 +184,8 @@ def test_a_changed_audit_trail_is_found(first_run: tuple[Path, subprocess.Comple
     with sqlite3.connect(copy / "radpipe.db") as connection:
         connection.execute("update audit set actor = 'somebody else' where sequence = 3")
     connection.close()
-    assert "3" in radpipe("audit", "verify", "--store", copy, status=1).stderr
+    found = radpipe("audit", "verify", "--store", copy, status=1).stderr
+    assert "the audit trail is broken at entry 3: it was changed" in found
 
 
 def test_predict_needs_no_store_and_gives_every_label_of_the_contract(tmp_path: Path) -> None:
@@ -192,14 +201,29 @@ def test_predict_needs_no_store_and_gives_every_label_of_the_contract(tmp_path: 
     assert (line["view"], line["in_distribution"], line["backend"]) == ("PA", True, "onnx")
 
 
-def test_compare_of_an_image_with_itself_finds_no_change() -> None:
+def test_compare_of_an_image_with_its_lossless_copy_finds_every_stated_finding_unchanged() -> None:
+    from radpipe.cli.assemble import card_of
+    from radpipe.settings import load_settings
+
     one, same = (get_testdata_file(name, download=False) for name in ("RG1_UNCI.dcm", "RG1_J2KR.dcm"))
     assert isinstance(one, str)
     assert isinstance(same, str)
+    card = card_of(load_settings(environ={}))
+    pair = [line["probabilities"] for line in records(radpipe("predict", one, same))]
+    assert len(pair) == 2
+    stated = [  # present or unsure on either; [] for a model that rules everything out, and then no change may be stated
+        label.finding
+        for label in card.labels
+        if label.assessed and max(probabilities[label.finding] for probabilities in pair) >= label.rule_out
+    ]
     (found,) = records(radpipe("compare", one, same))
     assert found["registration"]["comparable"]
     assert found["registration"]["correlation"] > 0.95
-    assert {change["change"] for change in found["changes"]} <= {"unchanged"}
+    assert found["out_of_distribution"] == []
+    assert [(change["finding"], change["change"]) for change in found["changes"]] == [(name, "unchanged") for name in stated]
+    for change in found["changes"]:
+        probabilities = [found_by_predict[change["finding"]] for found_by_predict in pair]
+        assert [change["current_probability"], change["prior_probability"]] == pytest.approx(probabilities, abs=1e-4)
 
 
 def test_a_backend_that_is_not_there_is_one_clear_line(samples: Path, tmp_path: Path) -> None:
@@ -231,11 +255,33 @@ def test_weights_are_as_their_card_says() -> None:
     assert card["name"] == "chest-dinov2s"
 
 
-def test_every_command_has_help_with_its_store() -> None:
-    listed = re.findall(r"^    (\w+)", radpipe("--help").stdout.split("commands:")[1], re.MULTILINE)
-    for command in set(listed) - {"COMMAND"}:
-        done = radpipe(command, "--help")
-        assert "--store" in done.stdout or command in {"report", "weights", "audit", "people", "evaluate"}
+def test_every_command_has_help_with_its_store(capsys: pytest.CaptureFixture[str]) -> None:
+    from radpipe.cli import build_parser
+
+    commands = list(_leaf_commands(build_parser()))
+    names = {" ".join(command) for command in commands}
+    assert {
+        "run", "predict", "compare", "samples", "worklist", "report show", "report list", "report sign", "sign", "addendum",
+        "deliver", "people add", "people list", "evaluate images", "doctor", "weights verify", "audit verify", "audit list",
+    } <= names  # fmt: skip
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args([*command, "--help"])
+        assert ended.value.code == 0, command
+        shown = capsys.readouterr()
+        assert shown.err == "", command
+        assert shown.out.startswith(f"usage: radpipe {' '.join(command)} "), command
+        assert "--store DIR" in shown.out, command
+
+
+def _leaf_commands(parser: argparse.ArgumentParser, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command that has no commands of its own, as its words."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield path
+    for action in below:
+        for name, command in action.choices.items():
+            yield from _leaf_commands(command, *path, name)
 
 
 def test_every_test_file_of_pydicom_is_read_or_set_aside_with_a_reason(tmp_path: Path) -> None:
@@ -251,21 +297,106 @@ def test_every_file_of_the_shared_corpus_is_read_or_set_aside_with_a_reason(shar
     _sweep([shared / "dicom"], tmp_path)
 
 
+@pytest.mark.xfail(strict=True, reason="store.studies.merged drops such a file from its study when the same comes again")
+def test_two_contents_of_one_uid_given_again_leave_the_audit_trail_as_it_was(tmp_path: Path) -> None:
+    found = get_testdata_file("CT_small.dcm", download=False)
+    assert isinstance(found, str)
+    folder, store = tmp_path / "in", tmp_path / "store"
+    folder.mkdir()
+    shutil.copy(found, folder / "1.dcm")
+    other = dcmread(found)
+    other.ImageComments = "other bytes"
+    other.save_as(folder / "2.dcm")
+    heads = []
+    for _ in range(2):
+        done = radpipe("run", folder, "--json", "--store", store, status=3)
+        assert [Path(file).name for file, _ in _set_aside(done)] == ["2.dcm"]
+        with open_store(f"sqlite:///{store / 'radpipe.db'}") as opened:
+            heads.append(opened.head())
+    assert heads[0] == heads[1]
+
+
 def _sweep(folders: list[Path], tmp_path: Path) -> None:
-    """Every file is in a study, or named on stderr; and the same again changes nothing."""
+    """Every file is accounted for, exactly once by content; and the same again changes nothing."""
     store = tmp_path / "store"
+    given = dict(_items(folders))
     done = radpipe("run", *folders, "--json", "--store", store, status=3)
-    aside = {match[1]: match[2] for line in done.stderr.splitlines() if (match := re.match(r"set aside: (.+?): (.+)", line))}
-    assert all(len(reason) > 10 for reason in aside.values())
-    files = {path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
-    in_studies = 0
     for record in records(done):
-        in_studies += record["instances"]
-        if record["status"] == "not_read":
-            assert len(record["not_read_reason"]) > 10
+        assert (record["status"] == "not_read") == (len(record["not_read_reason"] or "") > 10)
         assert record["priority"]["reasons"]
-    named = {file for file in aside if "!" not in file}
-    assert in_studies + len(named) > 100 or len(files) < 100
+    _every_item_is_accounted_for(given, done, store)
     again = radpipe("run", *folders, "--json", "--store", store, status=3)
     assert sorted(map(str, without_times(records(again)))) == sorted(map(str, without_times(records(done))))
+    assert "Nothing was new" in again.stderr
+    assert sorted(_set_aside(again)) == sorted(_set_aside(done))
     assert "whole" in radpipe("audit", "verify", "--store", store).stdout
+
+
+def _every_item_is_accounted_for(given: dict[str, bytes], done: subprocess.CompletedProcess[str], store: Path) -> None:
+    """Each content is an image or another instance of one study, or an index, or named as set aside with a reason.
+
+    `given`: bytes by place. A place that is none of these must be a byte-identical double of one that is.
+    """
+    with open_store(f"sqlite:///{store / 'radpipe.db'}") as opened:
+        studies = [reading.study for reading, _ in opened.worklist()]
+    assert sorted(study.study_key for study in studies) == sorted(record["study_key"] for record in records(done))
+    assert sum(record["instances"] for record in records(done)) == sum(study.instances for study in studies)
+
+    digests = {place: hashlib.sha256(content).hexdigest() for place, content in given.items()}
+    images = {_place(image.file.name): image for study in studies for image in study.images}
+    assert len(images) == sum(len(study.images) for study in studies)  # one place holds one image
+    assert {place: image.sha256 for place, image in images.items()} == {place: digests.get(place) for place in images}
+
+    named = _set_aside(done)
+    assert all(len(reason) > 10 for _, reason in named)
+    aside = {_place(file) for file, _ in named}
+    assert len(aside) == len(named)  # each once
+    assert aside <= set(given), "set aside, but not among the files given"
+    tried = {_place(item.file) for study in studies for item in study.set_aside if item.sop_instance_uid is not None}
+    assert aside & set(images) <= tried  # an image that could not be decoded is named too; no other is both
+
+    settled = {digests[place] for place in aside | set(images)}
+    instances, indexes = {}, set()
+    for place, content in given.items():
+        if digests[place] in settled:
+            assert place in aside or place in images or digests[place] in {image.sha256 for image in images.values()}, place
+            continue
+        header = dcmread(BytesIO(content), stop_before_pixels=True, force=True)
+        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            indexes.add(digests[place])
+        else:
+            instances[digests[place]] = (header.StudyInstanceUID, header.SOPClassUID, header.SOPInstanceUID)
+    others = [(study.study_instance_uid, *other) for study in studies for other in study.other_instances]
+    assert sorted(instances.values()) == sorted(others)  # as many contents as instances, and the same ones
+
+    contents = len(set(digests.values()))
+    aside_contents = {digests[place] for place in aside - set(images)}
+    assert len(images) + len(others) + len(indexes) + len(aside_contents) == contents
+
+
+def _items(folders: list[Path]) -> Iterator[tuple[str, bytes]]:
+    """Every regular file that is not hidden, by its resolved path, and in place of a zip that opens its members."""
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
+                continue
+            if path.suffix == ".zip" and zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    members = [info for info in archive.infolist() if not info.is_dir()]
+                    yield from ((f"{path.resolve()}!{info.filename}", archive.read(info)) for info in members)
+            else:
+                yield str(path.resolve()), path.read_bytes()
+
+
+def _set_aside(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
+    """(file, reason) of each line on stderr that names one."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("set aside: ")]
+    found = [match for line in lines if (match := re.fullmatch(r"set aside: (.+?): (.+)", line))]
+    assert len(found) == len(lines)
+    return [(match[1], match[2]) for match in found]
+
+
+def _place(file: str) -> str:
+    """A file's name as `_items` gives it."""
+    path, mark, member = file.partition("!")
+    return f"{Path(path).resolve()}{mark}{member}"

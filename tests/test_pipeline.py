@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
-from radpipe import triage
+from radpipe import review, triage
 from radpipe.finding import ChangeKind, Decision, Level
 from radpipe.models.fake import FakeModel, fake_card
 from radpipe.pipeline import Ingested, Pipeline, Run, ingest
 from radpipe.ports import Prediction
 from radpipe.reading import Reading
 from radpipe.record import run_record
-from radpipe.report import PRELIMINARY, SectionName
+from radpipe.report import PRELIMINARY, Person, Role, SectionName
 from radpipe.sources.folder import FolderSource
 from radpipe.store import open_store
 from radpipe.store.keep import FolderKeep
@@ -142,6 +142,101 @@ def test_a_part_that_arrives_later_is_read_with_what_came_before(
         assert reading.study.instances + len(reading.study.set_aside) == number + 1
 
 
+def test_a_report_on_which_a_person_has_worked_stands(assemble: Callable[..., Pipeline]) -> None:
+    path = bundled("RG1_UNCI.dcm")
+    pipeline = assemble(path)
+    _, (first,), _ = read(pipeline)
+    assert first.report is not None
+    lee = Person("lee", "Lee^Ann", Role.RADIOLOGIST)
+    corrected = review.accept(first.report, "pneumothorax", lee, pipeline.clock())
+    pipeline.store.save_report(corrected, action="accept", by=lee)
+    _, (second,), run = read(assemble(path, model_sha256="d" * 64))
+    assert second.run_key == first.run_key
+    assert run.held == {first.study.study_key}
+    assert pipeline.store.report(first.report.report_key) == corrected
+
+
+def test_an_input_that_comes_back_stands_again(assemble: Callable[..., Pipeline]) -> None:
+    path = bundled("RG1_UNCI.dcm")
+    keys = [read(assemble(path, model_sha256=letter * 64))[1][0].run_key for letter in "aba"]
+    assert keys[0] == keys[2] != keys[1]
+    assert [reading.run_key for reading, _ in assemble(path).store.worklist()] == [keys[0]]
+
+
+def test_a_file_that_cannot_be_reached_now_is_tried_again_and_takes_no_readings_place(
+    assemble: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    path = tmp_path / "film.dcm"
+    shutil.copy(bundled("RG1_UNCI.dcm"), path)
+    pipeline = assemble(path)
+    ingested = ingest(pipeline)
+    path.rename(tmp_path / "away.dcm")
+    (failed,) = list(Run(pipeline, ingested.studies))
+    assert not failed.is_read
+    (tmp_path / "away.dcm").rename(path)
+    (again,) = list(Run(pipeline, ingest(pipeline).studies))
+    assert again.is_read
+    path.unlink()
+    (later,) = list(Run(assemble(tmp_path, model_sha256="e" * 64), ingested.studies))
+    assert not later.is_read
+    assert [reading.run_key for reading, _ in pipeline.store.worklist()] == [again.run_key]
+
+
+def test_studies_that_arrived_before_a_crash_are_known_as_unread(assemble: Callable[..., Pipeline], samples: Path) -> None:
+    pipeline = assemble(samples)
+    ingested = ingest(pipeline)  # and then the power fails
+    unread = assemble(samples).store.unread_studies()
+    assert {study.study_key for study, _ in unread} == {study.study_key for study in ingested.studies}
+    list(Run(pipeline, [study for study, _ in unread]))
+    assert pipeline.store.unread_studies() == ()
+
+
+def test_a_comparison_that_had_to_wait_for_the_prior_is_made_up(assemble: Callable[..., Pipeline], samples: Path) -> None:
+    pipeline = assemble(samples)
+    ingested = ingest(pipeline)
+    later = next(s for s in ingested.studies if pipeline.store.patient_studies(s.patient, before=s))
+    (alone,) = list(Run(pipeline, [later]))
+    assert alone.prior is None
+    assert "not read by this model" in (alone.why_no_prior or "")
+    readings = {reading.study.study_key: reading for reading in Run(pipeline, ingested.studies)}
+    assert readings[later.study_key].prior is not None
+
+
+def test_an_odd_image_stops_no_other(assemble: Callable[..., Pipeline], tmp_path: Path) -> None:
+    from pydicom import dcmread
+    from pydicom.uid import generate_uid
+
+    odd = dcmread(bundled("RG1_UNCI.dcm"))
+    odd.Rows, odd.Columns, odd.PixelData = 6240, 8, bytes(8 * 6240 * 2)
+    odd.StudyInstanceUID, odd.SeriesInstanceUID, odd.SOPInstanceUID = generate_uid(), generate_uid(), generate_uid()
+    odd.file_meta.MediaStorageSOPInstanceUID = odd.SOPInstanceUID
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    odd.save_as(inbox / "odd.dcm")
+    shutil.copy(bundled("RG1_UNCI.dcm"), inbox)
+    _, readings, _ = read(assemble(inbox))
+    assert len(readings) == 2
+    assert any(reading.is_read and reading.study.images[0].rows == 1955 for reading in readings)
+
+
+def test_a_model_that_fails_on_one_image_reads_the_others(assemble: Callable[..., Pipeline], samples: Path) -> None:
+    def picky(batch: np.ndarray) -> np.ndarray:
+        if (np.abs(batch.mean(axis=(1, 2, 3)) - target) < 1e-6).any():
+            raise RuntimeError("no")
+        return bases_are_dense(batch)
+
+    means: list[float] = []
+
+    def measuring(batch: np.ndarray) -> np.ndarray:
+        means.extend(float(mean) for mean in batch.mean(axis=(1, 2, 3)))
+        return bases_are_dense(batch)
+
+    _, usual, _ = read(assemble(samples, store="usual", answer=measuring))
+    target = means[2]
+    _, readings, _ = read(assemble(samples, answer=picky))
+    assert sum(r.is_read for r in usual) - sum(r.is_read for r in readings) == 1
+
+
 def test_another_model_reads_again(assemble: Callable[..., Pipeline]) -> None:
     path = bundled("RG1_UNCI.dcm")
     _, first, _ = read(assemble(path))
@@ -220,14 +315,14 @@ def test_a_fault_of_ours_sets_one_study_aside_and_not_the_rest(
     pipeline = assemble(samples)
 
     class Keep(FolderKeep):
-        def put(self, sop_instance_uid: str, kind: str, content: bytes) -> None:
-            if kind == "thumbnail.jpg" and sop_instance_uid == first_uid:
+        def put(self, sha256: str, kind: str, content: bytes) -> None:
+            if kind == "thumbnail.jpg" and sha256 == first_sha256:
                 raise RuntimeError("disk on fire")
-            super().put(sop_instance_uid, kind, content)
+            super().put(sha256, kind, content)
 
-    first_uid = next(
-        choice.sop_instance_uid for r in read(assemble(samples, store="other"))[1] for choice in r.choices if choice.chosen
-    )
+    first = next(reading for reading in read(assemble(samples, store="other"))[1] if reading.is_read)
+    chosen = {choice.sop_instance_uid for choice in first.choices if choice.chosen}
+    first_sha256 = next(image.sha256 for image in first.study.images if image.sop_instance_uid in chosen)
     _, readings, _ = read(replace(pipeline, keep=Keep(samples.parent / "keep")))
     failed = [reading for reading in readings if reading.not_read_reason and "radpipe failed" in reading.not_read_reason]
     assert len(failed) == 1

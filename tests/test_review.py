@@ -48,6 +48,29 @@ def test_rejecting_the_only_impression_leaves_a_sentence_that_says_so() -> None:
     assert "rejected by the reader" in impression.sentences[0].text
 
 
+def test_the_impression_follows_what_the_reader_says() -> None:
+    normal = draft(material({"pleural_effusion": Decision.ABSENT, "nodule": Decision.ABSENT}), "run")
+    seen = review.edit(normal, "pleural_effusion", "Large left effusion.", LEE, NOW, stance=Stance.PRESENT)
+    assert [s.text for s in seen.section(SectionName.IMPRESSION).sentences] == ["Large left effusion."]  # type: ignore[union-attr]
+    struck = review.reject(normal, "nodule", LEE, NOW)
+    (sentence,) = struck.section(SectionName.IMPRESSION).sentences  # type: ignore[union-attr]
+    assert "nodule" not in sentence.text
+    assert "pleural effusion" in sentence.text
+    denied = review.edit(report(), "pleural_effusion", "No effusion.", LEE, NOW, stance=Stance.ABSENT)
+    assert all("ffusion" not in s.text for s in denied.section(SectionName.IMPRESSION).sentences)  # type: ignore[union-attr]
+
+
+def test_a_reader_adds_what_the_draft_lacks_and_brings_back_what_was_rejected() -> None:
+    added = review.edit(report(), "hiatal_hernia", "Large hiatal hernia.", LEE, NOW, stance=Stance.PRESENT)
+    assert [s.finding for s in added.sentences if s.text == "Large hiatal hernia."] == ["hiatal_hernia"] * 2
+    assert all(s.evidence[0].source == "radiologist lee" for s in added.sentences if s.finding == "hiatal_hernia")
+    gone = review.reject(report(), "pleural_effusion", LEE, NOW)
+    back = review.edit(gone, "pleural_effusion", "Small effusion after all.", LEE, NOW, stance=Stance.PRESENT)
+    assert any(s.finding == "pleural_effusion" for s in back.sentences)
+    with pytest.raises(SignOffError, match="no finding is called"):
+        review.edit(report(), "left_big_toe", "x", LEE, NOW)
+
+
 def test_an_edit_is_marked_as_the_readers_and_keeps_the_models_evidence() -> None:
     edited = review.edit(report(), "pleural_effusion", "Small left effusion.", LEE, NOW)
     words = [s for s in edited.sentences if s.finding == "pleural_effusion"]

@@ -88,13 +88,36 @@ def test_a_signed_report_stays_final_when_the_study_is_read_again(store: SqlStor
     signed = sign(store, old)
     store.save_reading(new)
     assert store.report(signed.report_key) == signed
-    assert store.report_states() == {
-        signed.report_key: (2, Status.FINAL),
-        draft(new).report_key: (1, Status.DRAFT),
-    }
+    assert store.report_states() == {signed.report_key: (2, Status.FINAL)}
+    assert [r.run_key for r, _ in store.worklist()] == [old.run_key]  # the new one is held beside it
+    assert store.reading(new.run_key) == new
+    assert "reading.held" in [entry.action for entry in store.audit()]
+    with pytest.raises(StoreError, match="superseded"):
+        sign(store, new)  # never two finals of one study
     amended = review.addendum(signed, "Compared with the newer reading.", RADIOLOGIST, AT)
     store.save_report(amended, action="addendum", by=RADIOLOGIST)
     assert store.report(signed.report_key).status is Status.AMENDED
+
+
+def test_a_draft_that_a_person_has_corrected_is_not_replaced(store: SqlStore) -> None:
+    old, new = reading(run="a"), reading(run="b")
+    store.save_reading(old)
+    corrected = review.accept(draft(old), "pleural_effusion", RESIDENT, AT)
+    store.save_report(corrected, action="accept", by=RESIDENT)
+    store.save_reading(new)
+    assert store.report(draft(old).report_key) == corrected
+    assert [r.run_key for r, _ in store.worklist()] == [old.run_key]
+    sign(store, replace(old, report=corrected))
+
+
+def test_an_input_that_comes_back_makes_its_old_run_stand_again(store: SqlStore) -> None:
+    first, second = reading(run="a"), reading(run="b")
+    for run in (first, second, first):
+        store.save_reading(run)
+    assert [r.run_key for r, _ in store.worklist()] == [first.run_key]
+    assert list(store.report_states()) == [draft(first).report_key]
+    sign(store, first)
+    store.verify()
 
 
 def test_a_study_that_was_not_read_has_a_reading_and_no_report(store: SqlStore) -> None:

@@ -36,6 +36,7 @@ Not a medical device. Nothing that radpipe writes is final until a radiologist h
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    os.umask(0o077)  # headers, pictures and pages hold patient data: what we and our children write is the owner's alone
     parser = build_parser()
     options = parser.parse_args(arguments)
     command: Command | None = getattr(options, "command", None)
@@ -47,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     try:
-        return command(options, _settings(options))
+        status = command(options, _settings(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, and not at the interpreter's end, a full disk can still be told in words
+        return status
     except UsageError as error:
         return _fail(error, USAGE)
     except RadpipeError as error:
@@ -58,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away: `radpipe run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except (OSError, UnicodeError) as error:  # what no module foresaw: a full disk, a folder that cannot be written
+        logging.getLogger(__name__).debug("where it came from", exc_info=True)
+        sys.stderr.write(f"radpipe: {_in_one_line(error)}\n")
+        _drop_output_that_cannot_be_written()
+        return FAILED
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -108,8 +117,39 @@ def say(options: argparse.Namespace, record: Mapping[str, object], words: str) -
     sys.stdout.write((json.dumps(record, ensure_ascii=False) if options.json else words) + "\n")
 
 
+def read_words(text: str) -> str:
+    """The words of a TEXT argument; for "-" those on stdin. Raises UsageError if there is no stdin, or it is not UTF-8."""
+    try:
+        if text == "-":
+            if sys.stdin is None:
+                raise UsageError("- reads the words from stdin, which is closed; give them as an argument, or pipe them in")
+            text = sys.stdin.read()
+        text.encode()  # in a C locale, and on the command line, Python hides bytes that it cannot decode in surrogates
+    except UnicodeError as error:
+        raise UsageError("the words are not UTF-8 text; set a UTF-8 locale, or convert them") from error
+    return text
+
+
 def _stop(number: int, frame: object) -> None:
     sys.exit(128 + number)
+
+
+def _in_one_line(error: OSError | UnicodeError) -> str:
+    """ "file: what is wrong": without an errno, which helps nobody, and in one line even if the file's name is not."""
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    names = [getattr(error, "filename", None), getattr(error, "filename2", None)]
+    files = " -> ".join(
+        os.fsdecode(name) if isinstance(name, bytes) else str(name) for name in names if name and not isinstance(name, int)
+    )
+    return " ".join((f"{files}: {words}" if files else words).splitlines())
+
+
+def _drop_output_that_cannot_be_written() -> None:
+    """Else the interpreter tries once more as it ends, and prints a traceback of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: RadpipeError, status: int) -> int:

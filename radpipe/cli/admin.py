@@ -14,7 +14,7 @@ from typing import Any
 
 from radpipe import __version__
 from radpipe.cli import say
-from radpipe.errors import BackendUnavailable, RadpipeError, StoreError, WeightsError
+from radpipe.errors import BackendUnavailable, RadpipeError, WeightsError
 from radpipe.settings import Settings
 
 Commands = Any  # argparse._SubParsersAction, which is private
@@ -28,6 +28,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         formatter_class=formatter,
         help="what this machine has, and what to do about what it lacks",
         description="Checks backends, providers that really load, decoders, the store, the audit trail and disk space.",
+        epilog="examples:\n  radpipe doctor\n  radpipe doctor --json | jq '.checks[] | select(.ok == false)'",
     )
     doctor.add_argument(
         "--warm-up", action="store_true", help="also prepare Prefect's database, so that the first run is quick"
@@ -43,21 +44,47 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         epilog="examples:\n  radpipe weights list\n  radpipe weights verify\n  radpipe weights parity",
     )
     inner = weights.add_subparsers(title="weights commands", metavar="COMMAND", required=True)
-    for name, words, command in (
-        ("list", "models, how strong, what they read", _weights_list),
-        ("verify", "compare every file with its card's sha256", _weights_verify),
-        ("parity", "compare torch and ONNX on the same input (needs both)", _weights_parity),
+    for name, words, example, command in (
+        ("list", "models, how strong, what they read", "list --json | jq .states", _weights_list),
+        ("verify", "compare every file with its card's sha256", "verify --weights /srv/models", _weights_verify),
+        ("parity", "compare torch and ONNX on the same input (needs both)", "parity", _weights_parity),
     ):
-        parser = inner.add_parser(name, parents=[common], formatter_class=formatter, help=words, description=words + ".")
+        parser = inner.add_parser(
+            name,
+            parents=[common],
+            formatter_class=formatter,
+            help=words,
+            description=words + ".",
+            epilog=f"example:\n  radpipe weights {example}",
+        )
         parser.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
         parser.set_defaults(command=command)
 
-    audit = commands.add_parser("audit", parents=[common], formatter_class=formatter, help="verify or print the audit trail")
+    audit = commands.add_parser(
+        "audit",
+        parents=[common],
+        formatter_class=formatter,
+        help="verify or print the audit trail",
+        epilog="examples:\n  radpipe audit verify\n  radpipe audit list > trail.jsonl",
+    )
     trail = audit.add_subparsers(title="audit commands", metavar="COMMAND", required=True)
-    verify = trail.add_parser("verify", parents=[common], formatter_class=formatter, help="prove that the trail is whole")
+    verify = trail.add_parser(
+        "verify",
+        parents=[common],
+        formatter_class=formatter,
+        help="prove that the trail is whole",
+        epilog="examples:\n  radpipe audit verify --json | jq -r .head > head.txt   keep it elsewhere\n"
+        '  radpipe audit verify --head "$(cat head.txt)"',
+    )
     verify.add_argument("--head", metavar="SEQUENCE:DIGEST", help="a head that was written down earlier must still be in it")
     verify.set_defaults(command=_audit_verify)
-    listing = trail.add_parser("list", parents=[common], formatter_class=formatter, help="print the trail as JSON lines")
+    listing = trail.add_parser(
+        "list",
+        parents=[common],
+        formatter_class=formatter,
+        help="print the trail as JSON lines",
+        epilog="example:\n  radpipe audit list | jq 'select(.action == \"person.added\")'",
+    )
     listing.set_defaults(command=_audit_list)
 
 
@@ -136,6 +163,8 @@ def _model_checks(settings: Settings) -> list[dict[str, Any]]:
 def _store_checks(settings: Settings) -> list[dict[str, Any]]:
     from radpipe.cli.assemble import open_the_store
 
+    if settings.store.exists() and not settings.store.is_dir():
+        return [_check("store", False, str(settings.store), "it is a file, not a folder: name another with --store")]
     place = settings.store if settings.store.exists() else settings.store.resolve().parent
     while not place.exists():
         place = place.parent
@@ -145,7 +174,7 @@ def _store_checks(settings: Settings) -> list[dict[str, Any]]:
         return [*checks, _check("store", None, f"none yet at {settings.store}; `radpipe run` makes it")]
     try:
         count = open_the_store(settings).verify()
-    except (StoreError, RadpipeError) as error:
+    except RadpipeError as error:
         return [*checks, _check("store", False, str(settings.store), str(error))]
     return [*checks, _check("store", True, f"{settings.store}, audit trail whole ({count} entries)")]
 

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from radpipe.card import ModelCard, read_card
-from radpipe.errors import UsageError
+from radpipe.errors import StoreError, UsageError
 from radpipe.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,9 +52,15 @@ class LazyModel:
 
 
 def open_the_store(settings: Settings, *, make: bool = False) -> SqlStore:
-    """The store; made when `make`, else a UsageError where there is none."""
+    """The store; made when `make`, else a UsageError where there is none. Raises StoreError where it cannot be made."""
     if make:
-        settings.store.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.store.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise StoreError(f"the store {settings.store} is a file, not a folder; name another with --store") from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise StoreError(f"cannot make the store {settings.store}: {reason}; name another with --store") from error
     elif not settings.database_url and not (settings.store / "radpipe.db").exists():
         raise UsageError(f"no store at {settings.store}; make one with `radpipe run PATH --store {settings.store}`")
     from radpipe.store import open_store
@@ -84,7 +90,7 @@ def open_pipeline(settings: Settings, paths: Sequence[Path]) -> Pipeline:
         source=FolderSource(paths),
         model=LazyModel(settings, card),
         rules=rules,
-        configuration_sha256=settings.configuration_sha256(rules_file.read_bytes()),
+        configuration_sha256=settings.configuration_sha256(repr(rules).encode()),
         model_sha256=card.sha256,
         input_spec=card.input,
         batch_studies=settings.batch_studies,

@@ -32,6 +32,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         formatter_class=formatter,
         help="AUC, calibration and operating points",
         description="AUC with intervals by patient, calibration, sensitivity and specificity at the card's thresholds.",
+        epilog="example:\n  radpipe evaluate images manifest.csv --json > accuracy.json",
     )
     images.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
     images.add_argument("--backend", choices=("auto", "onnx", "torch"))

@@ -23,13 +23,25 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         epilog="example:\n  radpipe people add lee --name Lee^Ann --role radiologist",
     )
     inner = people.add_subparsers(title="people commands", metavar="COMMAND", required=True)
-    add = inner.add_parser("add", parents=[common], formatter_class=formatter, help="enter a person, or change a role")
+    add = inner.add_parser(
+        "add",
+        parents=[common],
+        formatter_class=formatter,
+        help="enter a person, or change a role",
+        epilog="example:\n  radpipe people add lee --name Lee^Ann --role radiologist --organisation 'St Elsewhere'",
+    )
     add.add_argument("person", metavar="USER")
     add.add_argument("--name", required=True, metavar="FAMILY^GIVEN", help="as it stands in the signed report")
     add.add_argument("--role", required=True, choices=("radiologist", "resident", "viewer"))
     add.add_argument("--organisation", default="", metavar="NAME")
     add.set_defaults(command=_add)
-    listing = inner.add_parser("list", parents=[common], formatter_class=formatter, help="who is known here")
+    listing = inner.add_parser(
+        "list",
+        parents=[common],
+        formatter_class=formatter,
+        help="who is known here",
+        epilog="example:\n  radpipe people list --json | jq -r .user",
+    )
     listing.set_defaults(command=_list)
 
 

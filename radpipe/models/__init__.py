@@ -71,8 +71,16 @@ def open_model(card: ModelCard, backend: str = "auto", device: str = "auto", thr
 
 
 def list_cards(weights_dir: Path) -> tuple[ModelCard, ...]:
-    """The cards of all folders under `weights_dir` that have one, by name. Raises WeightsError for an unusable card."""
-    return tuple(read_card(path) for path in sorted(weights_dir.glob("*/card.toml")))
+    """The cards of all folders under `weights_dir` that have one, by name. Raises WeightsError for none or a bad one."""
+    paths = sorted(weights_dir.glob("*/card.toml"))
+    if not paths and (weights_dir / "card.toml").exists():
+        raise WeightsError(f"{weights_dir} is one model; name the folder above it, {weights_dir.resolve().parent}")
+    if not paths:
+        raise WeightsError(
+            f"no model in {weights_dir}: a folder of models holds one folder a model, each with card.toml, model.onnx and "
+            "model.safetensors; give it with --weights, or leave that out for the models that ship"
+        )
+    return tuple(map(read_card, paths))
 
 
 def verify(card: ModelCard) -> list[str]:

@@ -44,7 +44,8 @@ class FolderSource:
         for path in paths:
             if not os.path.lexists(path):
                 raise UsageError(f"{path} does not exist")
-        self._paths = tuple(sorted(set(map(Path, paths)), key=str))
+        # absolute: the store remembers where a file was, and the next command may be run from another folder
+        self._paths = tuple(sorted({Path(os.path.abspath(path)) for path in paths}, key=str))
         self._zip: tuple[Path, zipfile.ZipFile] | None = None
 
     def files(self) -> Iterator[FileRef | SetAside]:

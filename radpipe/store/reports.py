@@ -131,10 +131,14 @@ def find(connection: Connection, key: str) -> str:
 
 
 def save_reading(connection: Connection, reading: Reading, at: datetime) -> bool:
-    """Keep a run, its findings and its draft; it becomes the study's reading. False if the run was there already."""
-    if connection.execute(select(runs.c.run_key).where(runs.c.run_key == reading.run_key)).first():
-        return False
+    """Keep a run, its findings and its draft. False if that changed nothing.
+
+    It becomes the study's reading, also again when an older run's input came back; unless a person has corrected or signed
+    the report of the reading that stands: that one stays, and the new one is held beside it.
+    """
     key = reading.study.study_key
+    if connection.execute(select(runs.c.run_key).where(runs.c.run_key == reading.run_key)).first():
+        return _stand_again(connection, key, reading.run_key, at)
     if connection.execute(select(study_rows.c.study_key).where(study_rows.c.study_key == key)).first() is None:
         studies.add(connection, reading.study, at)
     document = codec.encode(reading)
@@ -162,10 +166,52 @@ def save_reading(connection: Connection, reading: Reading, at: datetime) -> bool
     ]
     if rows:
         connection.execute(insert(findings), rows)
-    _supersede(connection, key, reading.run_key, at)
+    standing = standing_report(connection, key)
+    if standing is not None:
+        _hold(connection, key, reading.run_key, standing, at)
+    else:
+        _supersede(connection, key, reading.run_key, at)
     if reading.report is not None:
         _first_version(connection, reading, reading.report, at)
     return True
+
+
+def standing_report(connection: Connection, key: str) -> str | None:
+    """The report of the study's reading, if a person has corrected or signed it: nothing automatic replaces it."""
+    query = (
+        select(runs.c.report_key)
+        .join(study_rows, study_rows.c.newest_run_key == runs.c.run_key)
+        .where(study_rows.c.study_key == key)
+    )
+    report_key = connection.execute(query).scalar_one_or_none()
+    return report_key if report_key and report_row(connection, report_key).version > 1 else None
+
+
+def _stand_again(connection: Connection, key: str, run_key: str, at: datetime) -> bool:
+    """Make a run that was superseded the study's reading once more. False if it is, or if a person's report stands."""
+    newest = connection.execute(select(study_rows.c.newest_run_key).where(study_rows.c.study_key == key)).scalar()
+    if newest == run_key or standing_report(connection, key) is not None:
+        return False
+    connection.execute(update(runs).where(runs.c.run_key == run_key).values(superseded_by=None))
+    _supersede(connection, key, run_key, at)
+    audit.append(
+        connection, at=at, actor=audit.MACHINE, action="reading.again", object_key=run_key, detail=f"study={key}"
+    )
+    return True
+
+
+def _hold(connection: Connection, key: str, run_key: str, standing: str, at: datetime) -> None:
+    """Keep a new run beside the reading on which a person has worked."""
+    newest = connection.execute(select(study_rows.c.newest_run_key).where(study_rows.c.study_key == key)).scalar()
+    connection.execute(update(runs).where(runs.c.run_key == run_key).values(superseded_by=newest))
+    audit.append(
+        connection,
+        at=at,
+        actor=audit.MACHINE,
+        action="reading.held",
+        object_key=run_key,
+        detail=f"study={key} report={standing}",
+    )
 
 
 def report_row(connection: Connection, report_key: str) -> Row[Any]:

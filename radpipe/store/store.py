@@ -129,6 +129,11 @@ class SqlStore:
         with self._database.read() as connection:
             return reports.newest_reading(connection, study_key(study_instance_uid))
 
+    def unread_studies(self) -> tuple[tuple[Study, datetime], ...]:
+        """Studies that arrived and have no reading yet, and when they arrived, in order of arrival."""
+        with self._database.read() as connection:
+            return studies.unread(connection)
+
     def save_reading(self, reading: Reading) -> None:
         """Keep a reading and its draft; it becomes its study's reading. Saving the same run key again changes nothing.
 

@@ -46,6 +46,13 @@ def add(connection: Connection, found: Study, at: datetime) -> bool:
     return True
 
 
+def unread(connection: Connection) -> tuple[tuple[Study, datetime], ...]:
+    """Studies without a reading, in order of arrival."""
+    query = select(studies.c.document, studies.c.arrived_at).where(studies.c.newest_run_key.is_(None))
+    rows = connection.execute(query.order_by(studies.c.arrival))
+    return tuple((codec.decode(Study, row.document), row.arrived_at) for row in rows)
+
+
 def get(connection: Connection, key: str) -> Study:
     """The study of this key. Raises UnknownKey."""
     document = connection.execute(select(studies.c.document).where(studies.c.study_key == key)).scalar_one_or_none()
