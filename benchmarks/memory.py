@@ -1,15 +1,14 @@
 """Peak memory of `radpipe run` over 100 radiographs of 2048 x 2048, and whether it is flat from the 20th to the 100th.
 
-    python benchmarks/memory.py [--studies 100]
+    python benchmarks/memory.py [--studies 100] [--output FILE]
 
 Counts the process and its children (Prefect's server): resident memory, sampled ten times a second. Target: < 800 MB and
-flat. Writes benchmarks/memory.json.
+flat. Writes benchmarks/memory.json when it measured 100 studies or more, else only the file that --output names.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.radiographs import write_radiographs
+from benchmarks.radiographs import FULL_SIZE, write_radiographs, write_result
 
 
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--studies", type=int, default=FULL_SIZE)
+    parser.add_argument("--output", type=Path, help="where to write the result (default: beside this file, if full size)")
     options = parser.parse_args()
+    if options.studies <= 20:
+        parser.error("--studies must be more than 20: the memory until the 20th is compared with that after it")
     with tempfile.TemporaryDirectory(prefix="radpipe-bench-") as folder:
         write_radiographs(Path(folder), options.studies)
         command = [sys.executable, "-m", "radpipe", "run", str(Path(folder) / "studies"), "--json", "--backend", "onnx"]
@@ -61,8 +63,7 @@ def main() -> None:
         "peak_until_20th_mb": round(at_20),
         "peak_from_20th_mb": round(max(own for seen, own, _ in samples if seen > 20)),
     }
-    print(json.dumps(result, indent=1))
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    write_result(result, count, Path(__file__).with_suffix(".json"), options.output)
 
 
 def resident_mb(pid: int) -> float:

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectException
 
+from radpipe.errors import FlowError
 from radpipe.pipeline import Run
 from radpipe.reading import Reading
 
@@ -33,6 +36,12 @@ def drain(name: str, job: Job) -> int:
     _JOBS[name] = job
     try:
         return read_studies(name)
+    except (httpx.HTTPError, PrefectException, TimeoutError, RuntimeError) as error:
+        raise FlowError(
+            f"Prefect does not work here ({type(error).__name__}: {error}); what was read is in the store. Check "
+            "PREFECT_API_URL if you set it; else remove the folder `prefect` in the store (it holds no truth of ours) and "
+            "run again"
+        ) from error
     finally:
         del _JOBS[name]
 

@@ -102,7 +102,7 @@ def read_card(path: Path) -> ModelCard:
         raise WeightsError(f"{path} is not valid TOML ({error}); restore it from the repository") from error
     try:
         return _card(table, path.parent)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} lacks or misstates {error}; see docs/model-card.md for the format") from error
 
 

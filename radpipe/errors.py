@@ -8,6 +8,7 @@
     |- ModelError
     |  |- WeightsError        a weights file is missing, damaged or not the one its card names
     |  |- BackendUnavailable  the backend or device asked for is not installed or does not load here
+    |- FlowError              the engine that executes (Prefect) does not work; the store is whole
     |- DraftError             a sentence or report that may not be built (no evidence; change without a prior)
     |- SignOffError
     |  |- NotAllowed          this person's role may not do this
@@ -52,6 +53,10 @@ class WeightsError(ModelError):
 
 class BackendUnavailable(ModelError):
     """The backend or device asked for is not installed or does not load here."""
+
+
+class FlowError(RadpipeError):
+    """The engine that executes does not work; the store is whole."""
 
 
 class DraftError(RadpipeError):

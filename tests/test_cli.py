@@ -355,11 +355,10 @@ def _every_item_is_accounted_for(given: dict[str, bytes], done: subprocess.Compl
     tried = {_place(item.file) for study in studies for item in study.set_aside if item.sop_instance_uid is not None}
     assert aside & set(images) <= tried  # an image that could not be decoded is named too; no other is both
 
-    settled = {digests[place] for place in aside | set(images)}
+    of_images = {image.sha256 for image in images.values()}
     instances, indexes = {}, set()
     for place, content in given.items():
-        if digests[place] in settled:
-            assert place in aside or place in images or digests[place] in {image.sha256 for image in images.values()}, place
+        if place in aside or digests[place] in of_images:
             continue
         header = dcmread(BytesIO(content), stop_before_pixels=True, force=True)
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -369,9 +368,8 @@ def _every_item_is_accounted_for(given: dict[str, bytes], done: subprocess.Compl
     others = [(study.study_instance_uid, *other) for study in studies for other in study.other_instances]
     assert sorted(instances.values()) == sorted(others)  # as many contents as instances, and the same ones
 
-    contents = len(set(digests.values()))
-    aside_contents = {digests[place] for place in aside - set(images)}
-    assert len(images) + len(others) + len(indexes) + len(aside_contents) == contents
+    of_aside = {digests[place] for place in aside - set(images)}
+    assert len(images) + len(others) + len(indexes) + len(of_aside) == len(set(digests.values()))
 
 
 def _items(folders: list[Path]) -> Iterator[tuple[str, bytes]]:
@@ -382,8 +380,8 @@ def _items(folders: list[Path]) -> Iterator[tuple[str, bytes]]:
                 continue
             if path.suffix == ".zip" and zipfile.is_zipfile(path):
                 with zipfile.ZipFile(path) as archive:
-                    members = [info for info in archive.infolist() if not info.is_dir()]
-                    yield from ((f"{path.resolve()}!{info.filename}", archive.read(info)) for info in members)
+                    members = [name for name in archive.namelist() if not name.endswith("/")]
+                    yield from ((f"{path.resolve()}!{name}", archive.read(name)) for name in members)
             else:
                 yield str(path.resolve()), path.read_bytes()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
@@ -93,12 +94,18 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     assessed = {label.finding: label.assessed for label in card_of(settings).labels}
     readings: list[Reading] = []
     with Progress() as progress:
+        listening = options.json
 
         def tell(reading: Reading) -> None:
+            nonlocal listening
             readings.append(reading)
             progress.read(reading)
-            if options.json:
-                _print_line(_run_line(pipeline, reading, assessed))
+            if listening:
+                try:
+                    _print_line(_run_line(pipeline, reading, assessed))
+                except BrokenPipeError:  # `radpipe run | head`: nobody listens any more, but the studies are still read
+                    listening = False
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         orphans, run = _read_all(settings, pipeline, progress, tell)
     aside = [*orphans, *(item for reading in readings for item in reading.study.set_aside)]
@@ -106,12 +113,15 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         sys.stderr.write(f"set aside: {item.file}: {item.reason}\n")
     if not options.json:
         worklist_table([_run_line(pipeline, reading, assessed) for reading in readings])
-    sys.stderr.write(run_summary(readings, run.unchanged, aside, settings))
+    sys.stderr.write(run_summary(readings, run, aside, settings))
     return 3 if aside else 0
 
 
 def _read_all(settings: Settings, pipeline: Pipeline, progress: Any, tell: Any) -> tuple[tuple[SetAside, ...], Run]:
-    """Ingest and model start-up beside Prefect's start-up, then the flow; no flow where nothing is new."""
+    """Ingest and model start-up beside Prefect's start-up, then the flow; no flow where nothing is new.
+
+    What earlier runs entered but did not come to read (killed, switched off) is read as well.
+    """
     from flows import engine
 
     orphans: list[SetAside] = []
@@ -122,16 +132,19 @@ def _read_all(settings: Settings, pipeline: Pipeline, progress: Any, tell: Any) 
 
         ingested = ingest(pipeline, progress.file)
         orphans.extend(ingested.set_aside)
-        run = Run(pipeline, ingested.studies)
+        here = {study.study_key for study in ingested.studies}
+        left = [study for study, _ in pipeline.store.unread_studies() if study.study_key not in here]
+        run = Run(pipeline, [*left, *ingested.studies])
         known.extend(run.known())
         if run.start():
-            progress.found(len(ingested.studies))
-            pipeline.model()
+            progress.found(len(ingested.studies) + len(left))
         return run
 
-    with ThreadPoolExecutor(1, thread_name_prefix="radpipe-ingest") as background:
+    with ThreadPoolExecutor(2, thread_name_prefix="radpipe-ingest") as background:
         ready: Future[Run] = background.submit(make_ready)
+        model = background.submit(pipeline.model)
         engine.prepare(settings.store)
+        model.result()  # a model that does not load is said before Prefect starts
         nothing_new = False
         with contextlib.suppress(NotYet):
             nothing_new = not ready.result(timeout=WAIT_FOR_INGEST_S).start()

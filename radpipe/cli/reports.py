@@ -7,11 +7,16 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from radpipe.cli import say
+from radpipe.cli import read_words, say
 from radpipe.errors import UsageError
+from radpipe.reading import Reading
 from radpipe.settings import Settings
+from radpipe.study import Study
+
+if TYPE_CHECKING:
+    from radpipe.triage import Rules
 
 Commands = Any  # argparse._SubParsersAction, which is private
 
@@ -40,9 +45,21 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         "  radpipe report edit KEY pleural_effusion 'Small left effusion.' --user lee",
     )
     inner = report.add_subparsers(title="report commands", metavar="COMMAND", required=True)
-    listing = inner.add_parser("list", parents=[common], formatter_class=formatter, help="all reports")
+    listing = inner.add_parser(
+        "list",
+        parents=[common],
+        formatter_class=formatter,
+        help="all reports",
+        epilog="example:\n  radpipe report list --json",
+    )
     listing.set_defaults(command=_list)
-    show = inner.add_parser("show", parents=[common], formatter_class=formatter, help="one report in some form")
+    show = inner.add_parser(
+        "show",
+        parents=[common],
+        formatter_class=formatter,
+        help="one report in some form",
+        epilog="examples:\n  radpipe report show KEY\n  radpipe report show KEY --as html -o draft.html",
+    )
     show.add_argument("key", metavar="KEY")
     show.add_argument(
         "--as", dest="form", choices=("text", "json", "fhir", "sr", "hl7", "html"), default="text", help="default text"
@@ -58,6 +75,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         formatter_class=formatter,
         help="deliver what the outbox still holds",
         description="Signing delivers at once; this sends, through the Prefect flow, what a crash left behind.",
+        epilog="example:\n  radpipe deliver",
     )
     deliver.set_defaults(command=_deliver)
 
@@ -72,9 +90,21 @@ def _add_actions(place: Commands, common: argparse.ArgumentParser, formatter: ty
         "sign": "sign a draft: it becomes final and leaves by the outbox (radiologists only)",
         "addendum": "add to a signed report (radiologists only)",
     }
+    examples = {
+        "accept": "accept KEY pleural_effusion --user lee",
+        "reject": "reject KEY nodule --reason 'nipple shadow' --user lee",
+        "edit": "edit KEY pleural_effusion 'Small left effusion.' --says present --user lee",
+        "sign": "sign KEY --user lee",
+        "addendum": "addendum KEY 'Discussed with the ward at 14:10.' --user lee",
+    }
     for action in ACTIONS:
         parser = place.add_parser(
-            action, parents=[common, who], formatter_class=formatter, help=words[action], description=words[action] + "."
+            action,
+            parents=[common, who],
+            formatter_class=formatter,
+            help=words[action],
+            description=words[action] + ".",
+            epilog=f"example:\n  radpipe {examples[action]}",
         )
         parser.add_argument("key", metavar="KEY", help="report key or study key, or its beginning")
         if action in ("accept", "reject", "edit"):
@@ -101,14 +131,17 @@ def _worklist(options: argparse.Namespace, settings: Settings) -> int:
     assessed = {label.finding: label.assessed for label in card_of(settings).labels}
     now = datetime.now(UTC)
     states = store.report_states()
-    records = []
-    for reading, arrived in triage.reading_order(store.worklist(), now):
+    rules = triage.read_rules(triage.RULES_PATH if settings.triage_rules == Path("") else settings.triage_rules)
+    items = [*store.worklist(), *((_waiting(study, rules), arrived) for study, arrived in store.unread_studies())]
+    records: list[dict[str, Any]] = []
+    for reading, arrived in triage.reading_order(items, now):
         _, status = states.get(reading.report.report_key, (0, None)) if reading.report else (0, None)
         record = run_record(reading, assessed, **({"status": status} if status else {}))
         record["waiting_s"] = max(0, round((now - arrived).total_seconds()))
         record["cap_s"] = reading.priority.cap_s
-        record["state"] = status.value if status else ("not_read" if not reading.is_read else "draft")
+        record["state"] = status.value if status else ("not_read" if reading.run_key else "arrived")
         records.append(record)
+    records.sort(key=lambda record: record["state"] in ("final", "amended"))  # what is signed need not be read: last
     if options.json:
         sys.stdout.write(json.dumps(records, ensure_ascii=False, indent=1) + "\n")
         return 0
@@ -116,6 +149,27 @@ def _worklist(options: argparse.Namespace, settings: Settings) -> int:
 
     worklist_table(records, in_order=True)
     return 0
+
+
+def _waiting(study: Study, rules: Rules) -> Reading:
+    """A study that arrived and was not looked at yet (killed, switched off): on the worklist like one that no model read."""
+    from radpipe import triage
+
+    why = "arrived, not looked at yet: run again"
+    priority = triage.prioritise((), (), read=False, in_distribution=False, why_not=why, rules=rules)
+    return Reading(
+        run_key="",
+        study=study,
+        not_read_reason=why,
+        choices=(),
+        findings=(),
+        prior=None,
+        why_no_prior=None,
+        changes=(),
+        priority=priority,
+        report=None,
+        model=None,
+    )
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
@@ -157,9 +211,8 @@ def _act(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_desk
     from radpipe.report import Stance
 
+    text = read_words(getattr(options, "text", ""))
     desk = open_desk(settings)
-    text = getattr(options, "text", "")
-    text = sys.stdin.read() if text == "-" else text
     if options.action == "sign":
         report = desk.sign(options.key, settings.user)
         untouched = review.open_findings(report)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -16,6 +16,9 @@ from rich.text import Text
 from radpipe.reading import Reading
 from radpipe.settings import Settings
 from radpipe.study import SetAside
+
+if TYPE_CHECKING:
+    from radpipe.pipeline import Run
 
 LEVEL_STYLES = {
     "STAT": "bold white on red",
@@ -114,16 +117,21 @@ def worklist_table(records: Sequence[Mapping[str, Any]], *, in_order: bool = Fal
         Console(width=150).print(table)
 
 
-def run_summary(
-    readings: Sequence[Reading], unchanged: Collection[str], aside: Sequence[SetAside], settings: Settings
-) -> str:
+def run_summary(readings: Sequence[Reading], run: Run, aside: Sequence[SetAside], settings: Settings) -> str:
     """Lines for stderr: what was done, what was not, what to do next."""
-    new = [reading for reading in readings if reading.run_key not in unchanged]
+    new = [
+        reading for reading in readings if reading.run_key not in run.unchanged and reading.study.study_key not in run.held
+    ]
     lines = [
         f"{len(readings)} studies: {sum(r.is_read for r in new)} read now, {sum(not r.is_read for r in new)} not read, "
-        f"{len(readings) - len(new)} unchanged since an earlier run; {len(aside)} files set aside."
+        f"{len(readings) - len(new)} as they stood; {len(aside)} files set aside."
     ]
-    if readings and not new:
+    if run.held:
+        lines.append(
+            f"A person has corrected or signed the reports of {', '.join(sorted(run.held))}: they stand. Something new was "
+            "read beside them (radpipe audit list); look, and write an addendum if it matters."
+        )
+    elif readings and not new:
         lines.append("Nothing was new: the store is as it was.")
     model = next((reading.model for reading in readings if reading.model), None)
     if model is not None:

@@ -57,7 +57,8 @@ def open_model(card: ModelCard, backend: str = "auto", device: str = "auto", thr
     if importlib.util.find_spec(needed) is None:
         extra = "gpu" if backend == "torch" else "cpu"
         raise BackendUnavailable(
-            f"the backend {backend} needs {needed}, which is not installed; pip install 'radpipe[{extra}]'"
+            f"the backend {backend} needs {needed}, which is not installed; install 'radpipe[{extra}]' in an environment of "
+            "its own"
         )
     if problems := verify(card):
         raise WeightsError(f"{problems[0]}; see `radpipe weights verify`")

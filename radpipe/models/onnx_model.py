@@ -32,7 +32,8 @@ class OnnxModel:
         wanted = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
         if wanted not in onnxruntime.get_available_providers():
             raise BackendUnavailable(
-                f"ONNX Runtime has no {wanted} here; use --device cpu, or install 'radpipe[gpu]' in an environment of its own, where CUDA is"
+                f"ONNX Runtime has no {wanted} here; use --device cpu, or install 'radpipe[gpu]' in an environment of its "
+                "own, on a machine with CUDA"
             )
         try:
             self._session = onnxruntime.InferenceSession(

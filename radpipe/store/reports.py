@@ -194,9 +194,7 @@ def _stand_again(connection: Connection, key: str, run_key: str, at: datetime) -
         return False
     connection.execute(update(runs).where(runs.c.run_key == run_key).values(superseded_by=None))
     _supersede(connection, key, run_key, at)
-    audit.append(
-        connection, at=at, actor=audit.MACHINE, action="reading.again", object_key=run_key, detail=f"study={key}"
-    )
+    audit.append(connection, at=at, actor=audit.MACHINE, action="reading.again", object_key=run_key, detail=f"study={key}")
     return True
 
 
