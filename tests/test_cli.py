@@ -351,20 +351,20 @@ def _every_item_is_accounted_for(given: dict[str, bytes], done: subprocess.Compl
     assert all(len(reason) > 10 for _, reason in named)
     aside = {_place(file) for file, _ in named}
     assert len(aside) == len(named)  # each once
-    assert aside <= set(given), "set aside, but not among the files given"
+    assert aside <= set(given)
     tried = {_place(item.file) for study in studies for item in study.set_aside if item.sop_instance_uid is not None}
     assert aside & set(images) <= tried  # an image that could not be decoded is named too; no other is both
 
-    of_images = {image.sha256 for image in images.values()}
-    instances, indexes = {}, set()
+    instances, indexes = {}, set()  # by content
     for place, content in given.items():
-        if place in aside or digests[place] in of_images:
+        if place in aside or digests[place] in {image.sha256 for image in images.values()}:
             continue
         header = dcmread(BytesIO(content), stop_before_pixels=True, force=True)
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             indexes.add(digests[place])
         else:
-            instances[digests[place]] = (header.StudyInstanceUID, header.SOPClassUID, header.SOPInstanceUID)
+            names = ("StudyInstanceUID", "SOPClassUID", "SOPInstanceUID")  # a file without them was lost: it shows its place
+            instances[digests[place]] = tuple(str(header.get(name, place)) for name in names)
     others = [(study.study_instance_uid, *other) for study in studies for other in study.other_instances]
     assert sorted(instances.values()) == sorted(others)  # as many contents as instances, and the same ones
 

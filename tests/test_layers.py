@@ -48,7 +48,7 @@ HOMES = {
     "highdicom": {"sinks"},
     "fhir": {"sinks"},
     "sqlalchemy": {"store"},
-    "cv2": {"register", "samples"},
+    "cv2": {"register", "samples", "train"},
 }
 
 

@@ -18,11 +18,14 @@ from radpipe.evaluate.metrics import auc  # noqa: E402
 from radpipe.models.dinov2 import Reader, Shape  # noqa: E402
 from radpipe.train.__main__ import input_spec, main  # noqa: E402
 from radpipe.train.backbone import IMAGENET_MEAN, IMAGENET_STD, fold, read_checkpoint  # noqa: E402
-from radpipe.train.collection import LABELS, patient_folds, read_radiographs  # noqa: E402
+from radpipe.train.collection import LABELS, normal_files, patient_folds, read_grey, read_radiographs  # noqa: E402
 from radpipe.train.export import save_reader  # noqa: E402
 from radpipe.train.features import Extractor, rounded_to_half  # noqa: E402
 from radpipe.train.heads import Extra, fit_gaussian, fit_platt, fit_ridge, fit_views  # noqa: E402
+from radpipe.train.lungs import find_lungs  # noqa: E402
 from radpipe.train.outside import project, spoilt  # noqa: E402
+from radpipe.train.paint import TEACHES, paint, scene  # noqa: E402
+from radpipe.train.pairs import Pairs  # noqa: E402
 from radpipe.train.repeats import processed_view, repeatability, repeated_view  # noqa: E402
 
 SMALL = Shape(width=32, depth=3, heads=2, hidden=64, registers=2, patch=14, grid=(3, 4), taps=(0, 1), labels=5, components=4)
@@ -132,6 +135,66 @@ def test_a_centred_collection_cannot_teach_where_an_image_is_from() -> None:
     assert np.ptp(plain(probe)) > 0.3
     assert abs(float(np.diff(centred(probe)[:, 0])[0])) * 0.01 < 0.02
     assert auc(centred(features)[:, 0], truth[:, 0]) > 0.7
+
+
+def test_of_a_pair_only_the_change_is_learnt() -> None:
+    """The pairs carry a mark in both partners: it gets no weight, and what changes does."""
+    random = np.random.default_rng(8)
+    features = random.normal(size=(300, 10)).astype(np.float32)
+    truth = random.random((300, 1)) < 0.5
+    before = random.normal(size=(200, 10)).astype(np.float32)
+    before[:, 9] += 20
+    after = before.copy()
+    after[:, 0] += 1
+    pairs = Extra(after, np.ones((200, 1)), 1.0, before=before)
+    head = fit_ridge(features, truth, (pairs,), 10.0)
+    without = fit_ridge(features, truth, (), 10.0)
+    assert float(head(after[:1])[0, 0] - head(before[:1])[0, 0]) > 0.3
+    assert abs(head.weight[0, 9] - without.weight[0, 9]) < 0.02
+
+
+def test_the_lungs_are_found_where_readers_drew_them(shared: Path) -> None:
+    shares = []
+    for file in sorted((shared / "data" / "cxr" / "lungs").glob("*.jpg"))[::10]:
+        drawn = read_grey(file.with_name(f"{file.stem}_mask.png")) > 0.5
+        lungs = find_lungs(read_grey(file))
+        assert lungs is not None
+        found = lungs.left | lungs.right
+        assert not (lungs.left & lungs.right).any()
+        shares.append(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
+    assert np.mean(shares) > 0.8
+
+
+def test_no_lungs_are_found_where_there_are_none() -> None:
+    assert scene(np.full((200, 200), 0.5, np.float32)) is None
+
+
+@pytest.mark.parametrize("what", list(TEACHES))
+def test_a_painted_lesion_grows_with_its_size_and_leaves_the_rest(what: str, shared: Path) -> None:
+    file = next(file for file in normal_files(shared / "data", 20, 1) if scene(read_grey(file)) is not None)
+    here = scene(read_grey(file))
+    assert here is not None
+    changes = []
+    for size in (0.1, 0.9):
+        painted = [paint(what, here, size, np.random.default_rng([9, number])) for number in range(8)]
+        assert all(picture.shape == here.grey.shape and picture.dtype == np.float32 for picture in painted)
+        assert all(picture.min() >= 0 and picture.max() <= 1 for picture in painted)
+        changes.append(np.mean([np.abs(picture - here.grey) for picture in painted], axis=0))
+    np.testing.assert_array_equal(paint(what, here, 0.9, np.random.default_rng([9, 7])), painted[7])
+    assert changes[1].sum() > 1.1 * changes[0].sum()
+    lungs = np.flatnonzero((here.lungs.left | here.lungs.right).any(axis=1))
+    assert changes[1][: max(lungs[0] - 10, 0)].sum() < 0.01 * changes[1].sum()
+
+
+def test_a_painted_copy_is_held_out_with_its_patient(shared: Path) -> None:
+    radiographs = read_radiographs(shared / "data", "nih")
+    folds = patient_folds(radiographs.patients, radiographs.truth, 5, 1)
+    nothing = np.zeros((3, 4), np.float32)
+    patients = np.array([radiographs.patients[0], radiographs.patients[500], "normal/00001.jpg"])
+    pairs = Pairs(np.array(["mass", "edema", "consolidation"]), np.zeros(3), (), patients, nothing, nothing)
+    assert pairs.folds(radiographs, folds)[:2].tolist() == [folds[0], folds[500]]
+    assert pairs.taught[:, LABELS.index("abnormal")].tolist() == [0.25] * 3
+    assert pairs.taught[:, LABELS.index("lung_opacity")].tolist() == [0, 0.5, 1]
 
 
 def test_calibration_recovers_known_probabilities_and_never_turns_a_label_round() -> None:

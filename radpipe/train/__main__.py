@@ -30,6 +30,7 @@ from radpipe.train.features import Extractor, rounded_to_half
 from radpipe.train.heads import Extra, Linear, fit_ridge
 from radpipe.train.material import Material, gather
 from radpipe.train.record import plot_curves, write_figures, write_manifest
+from radpipe.train.response import painted_response
 from radpipe.train.sanity import Distance, View, distances, fit_final_distance, fit_final_views, view_figures
 from radpipe.train.validate import LabelFigures, extras, label_figures, mean_aucs, out_of_fold, subgroups
 
@@ -80,7 +81,7 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
     folds = patient_folds(radiographs.patients, radiographs.truth, recipe["folds"], recipe["seed"])
     _log.info("features ready after %.0f s", time.monotonic() - started)
 
-    more, penalty = extras(material, recipe), float(recipe["heads"]["ridge"])
+    more, penalty = extras(material, folds, recipe), float(recipe["heads"]["ridge"])
     scores, heads = out_of_fold(material.features, radiographs, folds, more, penalty)
     figures = label_figures(scores, heads, material, folds, recipe)
     samples = patient_weights(radiographs.patients, recipe["bootstrap_samples"], recipe["seed"])
@@ -102,6 +103,7 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
         "small": len(material.small),
         "small_patients": len(set(material.small.patients)),
         "normal": len(material.normal),
+        "pairs": len(material.pairs),
         "youngest": int(radiographs.ages.min()),
         "oldest": int(radiographs.ages.max()),
         "female": round(100 * float((radiographs.sexes == "F").mean())),
@@ -113,6 +115,7 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
         "subgroups": subgroups(scores, material),
         "views": views,
         "distance": far.figures,
+        "painted": painted_response(heads, figures, material, folds),
         "ablations": ablations(material, folds, recipe, samples[:200]),
         "counts": counts,
     }
@@ -175,7 +178,7 @@ def assemble(
 def ablations(material: Material, folds: Any, recipe: dict[str, Any], samples: Any) -> dict[str, dict[str, Any]]:
     """Mean AUCs of the recipe with one thing changed."""
     truth, penalty = material.radiographs.truth, float(recipe["heads"]["ridge"])
-    small, normal, processed = extras(material, recipe)
+    small, normal, processed, painted = extras(material, folds, recipe)
     width = material.features.shape[1] // 2
     last = np.r_[width - 384 : width, 2 * width - 384 : 2 * width]
 
@@ -194,8 +197,15 @@ def ablations(material: Material, folds: Any, recipe: dict[str, Any], samples: A
         ),
         "with both, without re-processed images": (material.features, (small, normal), penalty),
         "re-processed at half the weight": (material.features, (small, normal, replace(processed, weight=0.5)), penalty),
-        "a quarter of the penalty": (material.features, (small, normal, processed), penalty / 4),
-        "four times the penalty": (material.features, (small, normal, processed), penalty * 4),
+        "without painted lesions": (material.features, (small, normal, processed), penalty),
+        "painted lesions at half the weight": (
+            material.features, (small, normal, processed, replace(painted, weight=painted.weight / 2)), penalty,
+        ),
+        "painted lesions at twice the weight": (
+            material.features, (small, normal, processed, replace(painted, weight=painted.weight * 2)), penalty,
+        ),
+        "a quarter of the penalty": (material.features, (small, normal, processed, painted), penalty / 4),
+        "four times the penalty": (material.features, (small, normal, processed, painted), penalty * 4),
     }  # fmt: skip
     results: dict[str, dict[str, Any]] = {}
     for name, (features, more, amount) in variants.items():

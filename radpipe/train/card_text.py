@@ -42,6 +42,9 @@ LIMITS = (
     "its resolution.",
     "Absent means below the rule-out threshold, which misses many: its sensitivity is stated with each finding. It does not "
     "rule a finding out.",
+    "Part of what it knows of effusion, nodule, mass, consolidation, infiltrate, edema, large heart and "
+    "atelectasis comes from painted lesions: how it answers to large, plain ones was checked with the same painter, "
+    "not with real lesions of known size. Most of them still do not reach the threshold.",
     "AP portables and PA films differ in how ill the patients are; part of what it knows is that difference.",
     "Patients under 18 were not among the labelled images.",
     "The lateral view was learnt from projections of one CT; no real lateral radiograph was seen.",
@@ -103,7 +106,12 @@ def write_card(
         f"{counts['small']} more of "
         f"{counts['small_patients']} other patients at 64 x 64 pixels; {counts['normal']} radiographs inferred to "
         "be the RSNA "
-        "challenge's normals, for how normal chests vary, without labels. Final weights are trained on all "
+        "challenge's normals, for how normal chests vary, without labels; "
+        f"{counts['pairs']} pairs of a normal radiograph (half of ChestX-ray14, half more of the inferred normals) "
+        "without and with a lesion that a program painted into it (effusion, nodule, mass, consolidation, "
+        "infiltrate, edema, large heart, atelectasis), of which only the change is learnt. "
+        "Figures are of real lesions only. "
+        "Final weights are trained on all "
         "folds; every figure is "
         "of patients that the head had not seen. The backbone is frozen and never saw a radiograph.",
         "population": f"NIH Clinical Center, Bethesda, USA, 1992-2015; ages {counts['youngest']} to "

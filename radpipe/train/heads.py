@@ -2,7 +2,8 @@
 
 Labels are fitted by ridge regression on standardised features: with a thousand images and thousands of features its one
 penalty is all the freedom that the data pays for. Images of other collections are centred on their own mean, features and
-labels alike, so that no weight can tell the collections apart for profit: they teach how chests vary.
+labels alike, so that no weight can tell the collections apart for profit: they teach how chests vary. Of a pair, the
+same image without and with a painted lesion, only the change is fitted, for the same reason.
 
 Axes: N images, F features, L labels, K components.
 """
@@ -10,6 +11,7 @@ Axes: N images, F features, L labels, K components.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +38,11 @@ class Extra:
     """Images of another collection; `truth` is None where they carry no labels."""
 
     features: Floats
-    truth: npt.NDArray[np.bool_] | None
+    truth: npt.NDArray[np.bool_] | Doubles | None
     weight: float
     centred: bool = True
-    patients: npt.NDArray[np.str_] | None = None  # where they are of the radiographs' own patients
+    before: Floats | None = None  # of pairs: the partners; `truth` is then by how much the labels rise from them
+    folds: npt.NDArray[np.int64] | None = None  # in which they are held out, where their patients may be known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,20 @@ def fit_ridge(features: Floats, truth: npt.NDArray[np.bool_], extras: tuple[Extr
     gram = (standard.T @ standard).astype(np.float64)
     right = (standard.T @ (truth - mean).astype(np.float32)).astype(np.float64)
     for extra in extras:
-        origin = extra.features.mean(axis=0, dtype=np.float64) if extra.centred else centre
+        origin: npt.NDArray[np.floating[Any]] = centre
+        if extra.before is not None:
+            origin = extra.before
+        elif extra.centred:
+            origin = extra.features.mean(axis=0, dtype=np.float64)
         other = ((extra.features - origin) / spread).astype(np.float32)
         gram += extra.weight**2 * (other.T @ other)
         if extra.truth is not None:
-            target = extra.truth - (extra.truth.mean(axis=0) if extra.centred else mean)
+            usual = mean
+            if extra.before is not None:
+                usual = np.zeros_like(mean)
+            elif extra.centred:
+                usual = extra.truth.mean(axis=0)
+            target = extra.truth - usual
             right += extra.weight**2 * (other.T @ target.astype(np.float32))
     solved = np.linalg.solve(gram + penalty * np.eye(len(gram)), right) / spread[:, None]
     return Linear(np.ascontiguousarray(solved.T), mean - centre @ solved)

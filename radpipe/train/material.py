@@ -14,6 +14,7 @@ import numpy.typing as npt
 from radpipe.train.collection import Radiographs, normal_files, read_grey, read_radiographs
 from radpipe.train.features import Extractor
 from radpipe.train.outside import Made, foreign_images, projections, spoilt
+from radpipe.train.pairs import Pairs, paint_pairs
 from radpipe.train.repeats import processed_view, repeated_view
 
 Floats = npt.NDArray[np.float32]
@@ -50,6 +51,7 @@ class Material:
     foreign: Group  # real images of other things, only to check
     elsewhere: Group  # chests of Hannover, half of the patients: to learn what may vary
     elsewhere_check: Group  # of the other half, and of OpenIST
+    pairs: Pairs  # without and with a painted lesion
 
 
 def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material:
@@ -109,6 +111,7 @@ def gather(data: Path, recipe: dict[str, Any], extractor: Extractor) -> Material
                 *(Made("OpenIST", p.name, read(p)) for p in openist),
             ],
         ),
+        pairs=paint_pairs(data, radiographs, recipe, extractor),
     )
     _log.info("%d radiographs, %d small, %d normal, %d processed", len(radiographs), len(small), len(normal), len(changed))
     return material

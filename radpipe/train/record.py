@@ -62,6 +62,9 @@ def write_manifest(folder: Path, material: Material, folds: npt.NDArray[np.int64
             writer.writerow([f"nih/{file.name}", "labels", int(fold)])
         writer.writerows([f"nih64/{file.name}", "labels, small", ""] for file in material.small.files)
         writer.writerows([f"normal/{file.name}", "variation", ""] for file in material.normal)
+        pairs = material.pairs
+        for file, what, fold in zip(pairs.files, pairs.what, pairs.folds(material.radiographs, folds), strict=True):
+            writer.writerow([f"{file.parent.name}/{file.name}", f"painted {what}", int(fold)])
 
 
 def plot_curves(folder: Path, figures: tuple[LabelFigures, ...], scores: Doubles, material: Material, folds: Any) -> None:

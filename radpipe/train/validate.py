@@ -75,7 +75,7 @@ class Means:
     abnormal: float
 
 
-def extras(material: Material, recipe: dict[str, Any]) -> tuple[Extra, ...]:
+def extras(material: Material, folds: Folds, recipe: dict[str, Any]) -> tuple[Extra, ...]:
     """The other collections, as the recipe uses them."""
     heads = recipe["heads"]
     return (
@@ -86,7 +86,14 @@ def extras(material: Material, recipe: dict[str, Any]) -> tuple[Extra, ...]:
             material.radiographs.truth[material.processed_of],
             heads["processed_weight"],
             centred=False,
-            patients=material.radiographs.patients[material.processed_of],
+            folds=folds[material.processed_of],
+        ),
+        Extra(
+            material.pairs.after,
+            material.pairs.taught * material.radiographs.truth.std(axis=0) * recipe["painted"]["rise"],
+            recipe["painted"]["weight"],
+            before=material.pairs.before,
+            folds=material.pairs.folds(material.radiographs, folds),
         ),
     )
 
@@ -104,7 +111,7 @@ def out_of_fold(
     heads = []
     for fold in range(int(folds.max()) + 1):
         held_out = folds == fold
-        seen = tuple(_without(extra, set(radiographs.patients[held_out])) for extra in more)
+        seen = tuple(_without(extra, fold) for extra in more)
         head = fit_ridge(features[~held_out], truth[~held_out], seen, penalty)
         scores[held_out] = head(features[held_out])
         heads.append(head)
@@ -213,12 +220,13 @@ def subgroups(scores: Doubles, material: Material) -> dict[str, dict[str, float]
     return table
 
 
-def _without(extra: Extra, patients: set[str]) -> Extra:
-    """The extra images without those of held-out patients."""
-    if extra.patients is None or extra.truth is None:
+def _without(extra: Extra, fold: int) -> Extra:
+    """The extra images without those that the fold holds out."""
+    if extra.folds is None or extra.truth is None:
         return extra
-    kept = np.array([patient not in patients for patient in extra.patients])
-    return replace(extra, features=extra.features[kept], truth=extra.truth[kept], patients=extra.patients[kept])
+    kept = extra.folds != fold
+    before = None if extra.before is None else extra.before[kept]
+    return replace(extra, features=extra.features[kept], truth=extra.truth[kept], before=before, folds=extra.folds[kept])
 
 
 def _repeated_scores(heads: tuple[Linear, ...], material: Material, folds: Folds) -> Doubles:
