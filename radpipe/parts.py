@@ -26,5 +26,5 @@ class Pipeline:
     configuration_sha256: str
     model_sha256: str
     input_spec: InputSpec
-    batch_studies: int = 8
+    batch_studies: int = 4
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

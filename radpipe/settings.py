@@ -30,7 +30,7 @@ class Settings:
     backend: str = "auto"  # auto, onnx, torch
     device: str = "auto"  # auto, cpu, cuda
     threads: int = 0  # of the inference backend, at most 1024; 0: all cores
-    batch_studies: int = 8  # studies read in one micro-batch, 1 to 256
+    batch_studies: int = 4  # studies read in one micro-batch, 1 to 256
     triage_rules: Path = Path("")  # TOML; empty: the rules that ship with radpipe
     dicom_port: int = 11112  # of the receiver
     ae_title: str = "RADPIPE"

@@ -16,10 +16,8 @@ LONGEST_SIDE_PX = 512
 def thumbnail(pixels: npt.NDArray[np.float32]) -> bytes:
     """JPEG of a presentation image (rows, columns) in 0..1, as stored, no side longer than LONGEST_SIDE_PX."""
     step = max(1, max(pixels.shape) // LONGEST_SIDE_PX)
-    down, across = min(step, pixels.shape[0]), min(step, pixels.shape[1])
-    rows, columns = pixels.shape[0] // down, pixels.shape[1] // across
-    blocks = pixels[: rows * down, : columns * across].reshape(rows, down, columns, across)
-    small = blocks.mean(axis=(1, 3), dtype=np.float32)
+    whole = Image.fromarray(np.ascontiguousarray(pixels, np.float32))
+    small = np.asarray(whole.reduce((min(step, pixels.shape[1]), min(step, pixels.shape[0]))), np.float32)
     picture = Image.fromarray(np.clip(small * 255.0 + 0.5, 0, 255).astype(np.uint8))
     picture.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()

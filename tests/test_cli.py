@@ -297,7 +297,6 @@ def test_every_file_of_the_shared_corpus_is_read_or_set_aside_with_a_reason(shar
     _sweep([shared / "dicom"], tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="store.studies.merged drops such a file from its study when the same comes again")
 def test_two_contents_of_one_uid_given_again_leave_the_audit_trail_as_it_was(tmp_path: Path) -> None:
     found = get_testdata_file("CT_small.dcm", download=False)
     assert isinstance(found, str)

@@ -84,12 +84,14 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe.cli import memory
     from radpipe.cli.assemble import card_of, open_pipeline
     from radpipe.cli.show import Progress, run_summary, worklist_table
 
     for path in options.paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist")
+    memory.keep_flat()
     pipeline = open_pipeline(settings, options.paths)
     assessed = {label.finding: label.assessed for label in card_of(settings).labels}
     readings: list[Reading] = []

@@ -84,15 +84,20 @@ def same_patient(one: Patient, other: Patient) -> bool:
 def merged(stored: Study, found: Study) -> Study:
     """Both together: instances of both, newer bytes for the same UID, attributes of the newer where it has any."""
     images = {image.sop_instance_uid: image for image in (*stored.images, *found.images)}
-    read = {image.sop_instance_uid for image in images.values()} | {image.file.name for image in images.values()}
-    asides = {_aside_identity(item): item for item in (*stored.set_aside, *found.set_aside)}
+    mended = {image.sop_instance_uid for image in found.images} | {image.file.name for image in found.images}
+    now = {_aside_identity(item): item for item in found.set_aside}
+    before = {
+        identity: item
+        for item in stored.set_aside
+        if (identity := _aside_identity(item)) in now or not {item.sop_instance_uid, item.file} & mended
+    }
     return replace(
         _newer_where_known(stored, found),
         patient=_newer_where_known(stored.patient, found.patient),
         modalities=tuple(dict.fromkeys((*stored.modalities, *found.modalities))),
         images=tuple(images.values()),
         other_instances=tuple(dict.fromkeys((*stored.other_instances, *found.other_instances))),
-        set_aside=tuple(item for item in asides.values() if item.sop_instance_uid not in read and item.file not in read),
+        set_aside=tuple({**before, **now}.values()),  # without what was set aside before and could be read now
     )
 
 
