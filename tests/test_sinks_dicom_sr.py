@@ -106,6 +106,7 @@ def test_the_same_version_renders_to_the_same_bytes_and_the_next_to_another_inst
     assert first.SOPInstanceUID != second.SOPInstanceUID
     assert first.SeriesInstanceUID == second.SeriesInstanceUID
     assert UID(first.SOPInstanceUID).is_valid
+    assert "PredecessorDocumentsSequence" not in first  # the drafts before it were never sent
     predecessor = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert predecessor.ReferencedSOPInstanceUID == first.SOPInstanceUID
 

@@ -5,7 +5,7 @@ and more archives and viewers take it.
 
 State: a draft is PARTIAL, UNVERIFIED, PRELIMINARY; a signed report is COMPLETE, VERIFIED, FINAL and names who signed it.
 The document belongs to the images' study and has a series of its own. Its UIDs are derived from the report's key and
-version, so that sending it again gives the same object, not a second one; a signed document names its predecessor.
+version, so that sending it again gives the same object, not a second one; an addendum names the document before it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pydicom.valuerep import PersonName
 from radpipe import __version__
 from radpipe.errors import DraftError
 from radpipe.reading import Reading
-from radpipe.report import Report
+from radpipe.report import Report, Status
 from radpipe.sinks import sr_content
 from radpipe.sinks.identifiers import person_name, stable_uid, timestamp
 from radpipe.sinks.stated import as_of, is_preliminary
@@ -147,8 +147,11 @@ def _copy_patient_and_study(source: Dataset, document: Dataset) -> None:
 
 
 def _predecessors(report: Report) -> list[Dataset]:
-    """The version before this one (PS3.3 C.17.2, Predecessor Documents Sequence); drafts replace nothing."""
-    if is_preliminary(report) or report.version == 1:
+    """The signed document to which this one adds (PS3.3 C.17.2, Predecessor Documents Sequence).
+
+    Only an addendum has one: drafts are not sent, so a first signature must not name one that nobody has.
+    """
+    if report.status is not Status.AMENDED:
         return []
     previous = Dataset()
     previous.SOPClassUID = ComprehensiveSRStorage
