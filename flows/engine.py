@@ -8,6 +8,7 @@ PREFECT_API_URL, and then nothing of this applies but the telemetry.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -15,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 TELEMETRY_OFF = {
@@ -45,6 +47,11 @@ def prepare(store: Path) -> None:
     home = store.resolve() / "prefect"
     os.environ["PREFECT_HOME"] = str(home)
     database = home / "prefect.db"
+    if database.exists() and not _is_whole(database):
+        # it holds no truth of ours: put aside, a fresh one takes its place
+        database.replace(database.with_name(f"damaged-{int(time.time())}.db"))
+        for rest in ("-wal", "-shm"):
+            database.with_name(database.name + rest).unlink(missing_ok=True)
     if not database.exists():
         home.mkdir(parents=True, exist_ok=True)
         template = template_file()
@@ -52,6 +59,15 @@ def prepare(store: Path) -> None:
             part = home / f".prefect.db.{os.getpid()}"
             shutil.copyfile(template, part)
             part.replace(database)
+
+
+def _is_whole(database: Path) -> bool:
+    """A look at its schema: quick however large it has grown."""
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
+            return connection.execute("SELECT count(*) FROM sqlite_master").fetchone() is not None
+    except sqlite3.DatabaseError as error:
+        return "locked" in str(error) or "busy" in str(error)  # in use by another run: not damaged
 
 
 def warm_up() -> Path | None:

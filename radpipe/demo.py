@@ -45,6 +45,10 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     shown = max(drafted, key=_shows_most)
     key = shown["report_key"]
     _say(f"3. One draft: radpipe report show {key}")
+    sys.stdout.write(
+        "(The model that ships is weak: it misses most of what is painted into these phantoms, and says how unsure it is.\n"
+        f"What is really there stands in {options.samples / 'expected.json'}.)\n\n"
+    )
     sys.stdout.flush()
     main(["report", "show", key, *store])
     sys.stdout.flush()

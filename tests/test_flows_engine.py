@@ -36,6 +36,17 @@ def test_telemetry_is_off_and_the_state_lies_in_the_store(tmp_path: Path) -> Non
     assert len(list((tmp_path / "cache" / "radpipe").iterdir())) == 1
 
 
+def test_a_damaged_prefect_database_is_put_aside(tmp_path: Path) -> None:
+    home = tmp_path / "prefect"
+    home.mkdir()
+    (home / "prefect.db").write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
+    in_a_process(
+        f"from pathlib import Path\nfrom flows import engine\nengine.prepare(Path({str(tmp_path)!r}))\n",
+        XDG_CACHE_HOME=str(tmp_path / "no-template"),
+    )
+    assert [path.name.split("-")[0] for path in home.iterdir()] == ["damaged"]
+
+
 def test_a_site_with_a_prefect_server_of_its_own_keeps_it(tmp_path: Path) -> None:
     out = in_a_process(
         "import os\nfrom pathlib import Path\nfrom flows import engine\n"

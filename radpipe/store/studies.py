@@ -85,19 +85,19 @@ def merged(stored: Study, found: Study) -> Study:
     """Both together: instances of both, newer bytes for the same UID, attributes of the newer where it has any."""
     images = {image.sop_instance_uid: image for image in (*stored.images, *found.images)}
     mended = {image.sop_instance_uid for image in found.images} | {image.file.name for image in found.images}
-    now = {_aside_identity(item): item for item in found.set_aside}
-    before = {
-        identity: item
+    now = {_aside_identity(item) for item in found.set_aside}
+    before = tuple(
+        item
         for item in stored.set_aside
-        if (identity := _aside_identity(item)) in now or not {item.sop_instance_uid, item.file} & mended
-    }
+        if _aside_identity(item) not in now and not {item.sop_instance_uid, item.file} & mended
+    )
     return replace(
         _newer_where_known(stored, found),
         patient=_newer_where_known(stored.patient, found.patient),
         modalities=tuple(dict.fromkeys((*stored.modalities, *found.modalities))),
         images=tuple(images.values()),
         other_instances=tuple(dict.fromkeys((*stored.other_instances, *found.other_instances))),
-        set_aside=tuple({**before, **now}.values()),  # without what was set aside before and could be read now
+        set_aside=(*before, *found.set_aside),  # without what was set aside before and could be read now
     )
 
 
