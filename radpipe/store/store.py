@@ -137,7 +137,8 @@ class SqlStore:
     def save_reading(self, reading: Reading) -> None:
         """Keep a reading and its draft; it becomes its study's reading. Saving the same run key again changes nothing.
 
-        An unsigned draft of an earlier run is superseded; a signed report stays. Enters the study if it is not there.
+        An untouched draft of an earlier run is superseded; a report that a person has corrected or signed stands, and the new
+        reading is held beside it. Enters the study if it is not there.
         """
         with self._database.write() as connection:
             reports.save_reading(connection, reading, self._clock())
