@@ -135,10 +135,10 @@ class SqlStore:
             return studies.unread(connection)
 
     def save_reading(self, reading: Reading) -> None:
-        """Keep a reading and its draft; it becomes its study's reading. Saving the same run key again changes nothing.
+        """Keep a reading and its draft; it becomes its study's reading. The same run key again only makes it stand again.
 
-        An untouched draft of an earlier run is superseded; a report that a person has corrected or signed stands, and the new
-        reading is held beside it. Enters the study if it is not there.
+        An untouched draft of an earlier run is superseded. A report that a person has corrected or signed stands, and the
+        new reading is held beside it. Enters the study if it is not there.
         """
         with self._database.write() as connection:
             reports.save_reading(connection, reading, self._clock())
