@@ -15,7 +15,6 @@ help:
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,demo]'
-	.venv/bin/radpipe doctor --warm-up --store $(STORE)
 	touch $@
 
 .venv-test/.ready: pyproject.toml constraints.txt

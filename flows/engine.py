@@ -1,17 +1,17 @@
 """How Prefect is set up before it is imported: its state in our store, telemetry off, a quick first start.
 
-A fresh Prefect database takes some 6 s of migrations on two cores. `warm_up` (`radpipe doctor --warm-up`, which `make`
-runs) makes them once per machine and Prefect version, into a template in the user's cache folder; it is copied into each
-new store. Without it Prefect migrates in the store, which is only slower. A site with a Prefect server of its own sets
-PREFECT_API_URL, and then nothing of this applies but the telemetry.
+A fresh Prefect database takes some 6 s of migrations on two cores. So an empty one, migrated for the Prefect version that we
+pin, ships as `prefect-VERSION.db.xz` beside this module (10 kB) and is unpacked into each new store. With another version
+Prefect migrates in the store, which is only slower; `python -m flows.engine` makes the file anew for the version installed.
+A site with a Prefect server of its own sets PREFECT_API_URL, and then nothing of this applies but the telemetry.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import lzma
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -57,8 +57,10 @@ def prepare(store: Path) -> None:
         template = template_file()
         if template.exists():
             part = home / f".prefect.db.{os.getpid()}"
-            shutil.copyfile(template, part)
-            part.replace(database)
+            part.write_bytes(lzma.decompress(template.read_bytes()))
+            with contextlib.suppress(FileExistsError):  # another run was quicker
+                os.link(part, database)
+            part.unlink()
 
 
 def _is_whole(database: Path) -> bool:
@@ -70,35 +72,25 @@ def _is_whole(database: Path) -> bool:
         return "locked" in str(error) or "busy" in str(error)  # in use by another run: not damaged
 
 
-def warm_up() -> Path | None:
-    """Make the migrated template database if it is not there yet. None where no cache folder can be written."""
-    template = template_file()
-    if template.exists():
-        return template
-    try:
-        template.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=template.parent) as folder:
-            made = _migrated(Path(folder))
-            made.replace(template)
-    except (OSError, subprocess.SubprocessError, sqlite3.Error):
-        return None
-    return template
-
-
 def template_file() -> Path:
-    """In $XDG_CACHE_HOME/radpipe, else ~/.cache/radpipe."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "radpipe"
-    return folder / f"prefect-{importlib.metadata.version('prefect')}.db"
+    """Where the empty database of the installed Prefect is, or would be."""
+    return Path(__file__).with_name(f"prefect-{importlib.metadata.version('prefect')}.db.xz")
 
 
-def _migrated(folder: Path) -> Path:
-    environment = {**os.environ, **TELEMETRY_OFF, "PREFECT_HOME": str(folder)}
-    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
-    made = folder / "prefect.db"
-    with sqlite3.connect(made) as connection:  # fold the write-ahead log in: one file is copied
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("PRAGMA journal_mode=DELETE")
-    connection.close()
-    return made
+def make_template() -> Path:
+    """Migrate an empty database with the installed Prefect and pack it beside this module."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, **TELEMETRY_OFF, "PREFECT_HOME": folder}
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+        made = Path(folder) / "prefect.db"
+        with contextlib.closing(sqlite3.connect(made)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # fold the write-ahead log in: one file is shipped
+            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute("VACUUM")
+        template_file().write_bytes(lzma.compress(made.read_bytes(), preset=9))
+    return template_file()
+
+
+if __name__ == "__main__":
+    make_template()

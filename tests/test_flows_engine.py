@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import lzma
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+from flows import engine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,17 +28,14 @@ def test_telemetry_is_off_and_the_state_lies_in_the_store(tmp_path: Path) -> Non
     out = in_a_process(
         "from pathlib import Path\n"
         "from flows import engine\n"
-        "engine.warm_up()\n"
         f"engine.prepare(Path({str(tmp_path)!r}))\n"
         "from prefect.settings import get_current_settings\n"
         "from prefect._internal.analytics.enabled import is_telemetry_enabled\n"
         "settings = get_current_settings()\n"
         "print(is_telemetry_enabled(), settings.server.analytics_enabled, settings.home)\n",
-        XDG_CACHE_HOME=str(tmp_path / "cache"),
     )
     assert out.split() == ["False", "False", str(tmp_path / "prefect")]
     assert (tmp_path / "prefect" / "prefect.db").stat().st_size > 100_000
-    assert len(list((tmp_path / "cache" / "radpipe").iterdir())) == 1
 
 
 def test_a_damaged_prefect_database_is_put_aside(tmp_path: Path) -> None:
@@ -42,9 +44,8 @@ def test_a_damaged_prefect_database_is_put_aside(tmp_path: Path) -> None:
     (home / "prefect.db").write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
     in_a_process(
         f"from pathlib import Path\nfrom flows import engine\nengine.prepare(Path({str(tmp_path)!r}))\n",
-        XDG_CACHE_HOME=str(tmp_path / "no-template"),
     )
-    assert [path.name.split("-")[0] for path in home.iterdir()] == ["damaged"]
+    assert sorted(path.name.split("-")[0] for path in home.iterdir()) == ["damaged", "prefect.db"]
 
 
 def test_a_site_with_a_prefect_server_of_its_own_keeps_it(tmp_path: Path) -> None:
@@ -57,12 +58,28 @@ def test_a_site_with_a_prefect_server_of_its_own_keeps_it(tmp_path: Path) -> Non
     assert out.split() == ["None", "http://127.0.0.1:4200/api", "1"]
 
 
-def test_without_a_writable_cache_it_works_but_slower(tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    out = in_a_process(
-        "from pathlib import Path\nfrom flows import engine\n"
-        f"engine.prepare(Path({str(tmp_path / 'store')!r}))\nprint(engine.warm_up())\n",
-        XDG_CACHE_HOME=str(blocked),
+def test_the_database_that_ships_is_that_of_the_prefect_that_we_pin(tmp_path: Path) -> None:
+    shipped = engine.template_file()
+    assert shipped.exists(), "run `python -m flows.engine` and commit the file"
+    database = tmp_path / "prefect.db"
+    database.write_bytes(lzma.decompress(shipped.read_bytes()))
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        filled = [name for name in tables if connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]]
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert filled == ["alembic_version"]  # nothing of anybody's machine
+    head = in_a_process(
+        "from alembic.script import ScriptDirectory\n"
+        "from prefect.server.database.alembic_commands import alembic_config\n"
+        "print(*ScriptDirectory.from_config(alembic_config()).get_heads())\n",
+        PREFECT_HOME=str(tmp_path / "home"),
+        DO_NOT_TRACK="1",
     )
-    assert out.strip() == "None"
+    assert revision in head.split()
+
+
+def test_two_runs_that_begin_at_once_use_one_database(tmp_path: Path) -> None:
+    code = f"from pathlib import Path\nfrom flows import engine\nengine.prepare(Path({str(tmp_path)!r}))\n"
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [path.name for path in (tmp_path / "prefect").iterdir()] == ["prefect.db"]

@@ -30,9 +30,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         description="Checks backends, providers that really load, decoders, the store, the audit trail and disk space.",
         epilog="examples:\n  radpipe doctor\n  radpipe doctor --json | jq '.checks[] | select(.ok == false)'",
     )
-    doctor.add_argument(
-        "--warm-up", action="store_true", help="also prepare Prefect's database, so that the first run is quick"
-    )
     doctor.set_defaults(command=_doctor)
 
     weights = commands.add_parser(
@@ -90,18 +87,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
 
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     checks = list(_checks(settings))
-    if options.warm_up:
-        from flows import engine
-
-        template = engine.warm_up()
-        checks.append(
-            _check(
-                "prefect",
-                template is not None,
-                str(template) if template else "",
-                "set XDG_CACHE_HOME to a folder that can be written",
-            )
-        )
     if options.json:
         sys.stdout.write(json.dumps({"radpipe": __version__, "checks": checks}, indent=1) + "\n")
     else:
