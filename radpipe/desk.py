@@ -18,7 +18,7 @@ from radpipe.errors import InputError, NotAllowed, UnknownKey
 from radpipe.pipeline import HEADER, THUMBNAIL
 from radpipe.ports import Keep
 from radpipe.reading import Reading
-from radpipe.report import Person, Report, Stance, Status
+from radpipe.report import Person, Report, Stance
 from radpipe.study import Image, study_key
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from radpipe.store import SqlStore
 
-FORMS = ("text", "json", "fhir", "sr", "hl7", "html")
 SENT_ON_SIGNING = (("sr", "dcm"), ("fhir", "json"))
 PAGE_SIDE_PX = 1400
 
@@ -96,7 +95,7 @@ class Desk:
         return self._sent(reading, review.addendum(report, text, by, self.clock()), "addendum", by)
 
     def render(self, reading: Reading, report: Report, form: str) -> bytes:
-        """The report in one of FORMS. Raises InputError where the source's header is no longer kept."""
+        """The report as text, json, fhir, sr, hl7 or html. Raises InputError where the source's header is no longer kept."""
         from radpipe import sinks
 
         if form == "sr":
@@ -171,11 +170,6 @@ class Desk:
             pass  # moved or deleted since: the thumbnail serves
         kept = self.keep.get(image.sha256, THUMBNAIL)
         return None if kept is None else _as_png(kept)
-
-
-def is_preliminary(report: Report) -> bool:
-    """True until signed."""
-    return report.status is Status.DRAFT
 
 
 def _as_png(picture: bytes) -> bytes:

@@ -82,7 +82,7 @@ class Run:
 
     def __init__(self, pipeline: Pipeline, studies: Iterable[Study]) -> None:
         self._pipeline = pipeline
-        self._waiting = list(studies)
+        self._waiting: Sequence[Study | Plan] = list(studies)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="radpipe-decode")
         self._next: tuple[list[Reading], Future[list[Prepared]]] | None = None
         self._unchanged: set[str] = set()
@@ -106,15 +106,7 @@ class Run:
 
     def known(self) -> list[Reading]:
         """Readings that the store has already, without reading anything; takes their studies off the run."""
-        known: list[Reading] = []
-        waiting: list[Study] = []
-        for study in self._waiting:
-            reading = self._known(plan_of(self._pipeline, study))
-            if reading is None:
-                waiting.append(study)
-            else:
-                known.append(reading)
-        self._waiting = waiting
+        known, self._waiting = self._sorted(self._waiting)
         return known
 
     def read_next(self) -> list[Reading]:
@@ -136,15 +128,20 @@ class Run:
         batch, self._waiting = self._waiting[: self._pipeline.batch_studies], self._waiting[self._pipeline.batch_studies :]
         if not batch:
             return None
-        plans, known = [], []
-        for study in batch:
-            plan = plan_of(self._pipeline, study)
+        known, plans = self._sorted(batch)
+        return known, self._decoder.submit(lambda: [prepare(self._pipeline, plan) for plan in plans])
+
+    def _sorted(self, studies: Iterable[Study | Plan]) -> tuple[list[Reading], list[Plan]]:
+        """What has been read already, and plans for what has not. A study is planned once."""
+        known, plans = [], []
+        for study in studies:
+            plan = plan_of(self._pipeline, study) if isinstance(study, Study) else study
             reading = self._known(plan)
             if reading is None:
                 plans.append(plan)
             else:
                 known.append(reading)
-        return known, self._decoder.submit(lambda: [prepare(self._pipeline, plan) for plan in plans])
+        return known, plans
 
     def _known(self, plan: Plan) -> Reading | None:
         """The study's reading, if this very input has been read before."""

@@ -98,6 +98,17 @@ def _common() -> argparse.ArgumentParser:
     return common
 
 
+def model_options() -> argparse.ArgumentParser:
+    """Which model, where: the same for every command that runs one."""
+    options = argparse.ArgumentParser(add_help=False)
+    group = options.add_argument_group("model")
+    group.add_argument("--backend", choices=("auto", "onnx", "torch"), help="default auto: torch on a GPU, else onnx")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default auto; cuda fails if there is none")
+    group.add_argument("--model", metavar="NAME", help="a folder under weights/ (default chest-dinov2s)")
+    group.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
+    return options
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     overrides = {name: getattr(options, name, None) for name in ("store", "backend", "device", "user", "weights", "model")}
     return load_settings(config=options.config, overrides=overrides)

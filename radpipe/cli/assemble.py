@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from radpipe.ports import ImageModel
     from radpipe.store import SqlStore
     from radpipe.store.keep import FolderKeep
+    from radpipe.triage import Rules
 
 
 def weights_folder(settings: Settings) -> Path:
@@ -75,15 +76,20 @@ def open_keep(settings: Settings) -> FolderKeep:
     return FolderKeep(settings.store / "keep")
 
 
+def rules_of(settings: Settings) -> Rules:
+    """The site's triage rules, else those that ship."""
+    from radpipe import triage
+
+    return triage.read_rules(triage.RULES_PATH if settings.triage_rules == Path("") else settings.triage_rules)
+
+
 def open_pipeline(settings: Settings, paths: Sequence[Path]) -> Pipeline:
     """Everything that `run` needs; the model is opened later."""
-    from radpipe import triage
     from radpipe.pipeline import Pipeline
     from radpipe.sources.folder import FolderSource
 
     card = card_of(settings)
-    rules_file = triage.RULES_PATH if settings.triage_rules == Path("") else settings.triage_rules
-    rules = triage.read_rules(rules_file)
+    rules = rules_of(settings)
     return Pipeline(
         store=open_the_store(settings, make=True),
         keep=open_keep(settings),

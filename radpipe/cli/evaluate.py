@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from radpipe.cli import model_options
 from radpipe.settings import Settings
 
 Commands = Any  # argparse._SubParsersAction, which is private
@@ -28,17 +29,13 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
     inner = evaluate.add_subparsers(title="evaluate commands", metavar="COMMAND", required=True)
     images = inner.add_parser(
         "images",
-        parents=[common],
+        parents=[common, model_options()],
         formatter_class=formatter,
         help="AUC, calibration and operating points",
         description="AUC with intervals by patient, calibration, sensitivity and specificity at the card's thresholds.",
         epilog="example:\n  radpipe evaluate images manifest.csv --json > accuracy.json",
     )
     images.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
-    images.add_argument("--backend", choices=("auto", "onnx", "torch"))
-    images.add_argument("--device", choices=("auto", "cpu", "cuda"))
-    images.add_argument("--model", metavar="NAME")
-    images.add_argument("--weights", metavar="DIR")
     images.set_defaults(command=_images)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radpipe.cli import say
+from radpipe.cli import model_options, say
 from radpipe.errors import InputError, UsageError
 from radpipe.settings import Settings
 
@@ -29,13 +29,7 @@ WAIT_FOR_INGEST_S = 3.0
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
     """run, predict, compare, samples."""
-    backend = argparse.ArgumentParser(add_help=False)
-    group = backend.add_argument_group("model")
-    group.add_argument("--backend", choices=("auto", "onnx", "torch"), help="default auto: torch on a GPU, else onnx")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default auto; cuda fails if there is none")
-    group.add_argument("--model", metavar="NAME", help="a folder under weights/ (default chest-dinov2s)")
-    group.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
-
+    backend = model_options()
     run = commands.add_parser(
         "run",
         parents=[common, backend],

@@ -124,14 +124,14 @@ def _add_actions(place: Commands, common: argparse.ArgumentParser, formatter: ty
 
 def _worklist(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe import triage
-    from radpipe.cli.assemble import card_of, open_the_store
+    from radpipe.cli.assemble import card_of, open_the_store, rules_of
     from radpipe.record import run_record
 
     store = open_the_store(settings)
     assessed = {label.finding: label.assessed for label in card_of(settings).labels}
     now = datetime.now(UTC)
     states = store.report_states()
-    rules = triage.read_rules(triage.RULES_PATH if settings.triage_rules == Path("") else settings.triage_rules)
+    rules = rules_of(settings)
     items = [*store.worklist(), *((_waiting(study, rules), arrived) for study, arrived in store.unread_studies())]
     records: list[dict[str, Any]] = []
     for reading, arrived in triage.reading_order(items, now):
