@@ -1,0 +1,80 @@
+"""A free-text report, structured: sections, sentences, mentions, observations, and what is asked for or was told.
+
+Pure: the same text gives the same result, and no text makes it fail. See docs/structuring.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from radpipe.codes import Laterality
+from radpipe.finding import ChangeKind
+from radpipe.observation import Assertion, Communication, Mention, Recommendation, Span, StructuredReport
+from radpipe.structure.actions import communications, recommendations
+from radpipe.structure.lexicon import Lexicon
+from radpipe.structure.reader import Draft, read_sentence
+from radpipe.structure.summary import summarise
+from radpipe.structure.text import SILENT, parts, sentences
+
+MOST_MENTIONS = 200
+"""Mentions kept of one finding in one report; more are read but not listed."""
+
+
+def structure_report(report_id: str, text: str, lexicon: Lexicon) -> StructuredReport:
+    """Read a report of any length and content. Never raises on a text; nothing found is no observation."""
+    spans = parts(text)
+    drafts: dict[str, list[Draft]] = {}
+    asked: list[Recommendation] = []
+    told: list[Communication] = []
+    previous: list[Draft] = []
+    part = None
+    for sentence in sentences(text, spans):
+        if sentence.part in SILENT:
+            continue
+        if sentence.part is not part:
+            previous, part = [], sentence.part
+        found = read_sentence(sentence, lexicon, previous)
+        for draft in found:
+            kept = drafts.setdefault(draft.finding, [])
+            if len(kept) < MOST_MENTIONS:
+                kept.append(draft)
+        asked.extend(recommendations(sentence, text))
+        told.extend(communications(sentence, text))
+        previous = found
+    _place_explanations(drafts)
+    observations = []
+    for finding in lexicon.order:
+        mentions = tuple(_mention(draft, text) for draft in drafts.get(finding, ()) if not draft.named)
+        if mentions:
+            observations.append(summarise(lexicon.findings[finding], mentions))
+    return StructuredReport(report_id, text, lexicon.identity, spans, tuple(observations), tuple(asked), tuple(told))
+
+
+def _place_explanations(drafts: dict[str, list[Draft]]) -> None:
+    """ "These may represent pneumonia" lies where the report says, anywhere, that "these" lie."""
+    for kept in drafts.values():
+        for draft in kept:
+            if draft.source and not draft.sides and not draft.places:
+                sources = [source for source in drafts.get(draft.source, ()) if source.status is not Assertion.ABSENT]
+                draft.sides = list(dict.fromkeys(side for source in sources for side in source.sides))
+
+
+def _mention(draft: Draft, text: str) -> Mention:
+    sentence = draft.sentence
+    start, end = sentence.starts[draft.from_words], sentence.ends[draft.to_words - 1]
+    status = draft.status or Assertion.PRESENT
+    change = draft.change
+    if status is Assertion.ABSENT:
+        change = ChangeKind.RESOLVED if change is ChangeKind.RESOLVED else None
+    return Mention(
+        draft.finding, status, Span(start, end, text[start:end]), sentence.part, _side(draft.sides),
+        draft.severity if status is not Assertion.ABSENT else None, change, tuple(dict.fromkeys(draft.places)),
+        tuple(dict.fromkeys(draft.sizes)), draft.device, tuple(dict.fromkeys(draft.rules)),
+    )  # fmt: skip
+
+
+def _side(sides: Iterable[Laterality]) -> Laterality | None:
+    said = set(sides)
+    if len(said) > 1:
+        return Laterality.BILATERAL
+    return next(iter(said), None)

@@ -1,0 +1,62 @@
+"""All mentions of one finding become one observation.
+
+The annotation guideline's rules: the most definite statement about today's image wins, the impression beats the findings
+where they disagree, and one side present with the other absent is present. An addendum beats both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from radpipe.codes import Laterality
+from radpipe.finding import ChangeKind
+from radpipe.observation import Assertion, Mention, Observation, Part, Severity
+from radpipe.structure.lexicon import FindingEntry
+
+_WEIGHT = {Part.ADDENDUM: 2, Part.IMPRESSION: 1}
+_SEVERITY = {severity: rank for rank, severity in enumerate(Severity)}
+_CHANGE_ORDER = (ChangeKind.NEW, ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.RESOLVED, ChangeKind.UNCHANGED)
+
+
+def summarise(entry: FindingEntry, mentions: Sequence[Mention]) -> Observation:
+    """One observation of the mentions of one finding (at least one), in the order of the text."""
+    status = _status(mentions)
+    agreeing = [mention for mention in mentions if mention.status is status]
+    there = [mention for mention in mentions if mention.status is not Assertion.ABSENT]
+    speaker = max(agreeing, key=lambda mention: (_WEIGHT.get(mention.part, 0), -mention.span.start))
+    return Observation(
+        entry.finding, entry.code, status, speaker.span, speaker.part,
+        _laterality(there) if entry.sides and status is not Assertion.ABSENT else None,
+        _severity(there) if status is not Assertion.ABSENT else None,
+        _change(agreeing, status), tuple(mentions),
+    )  # fmt: skip
+
+
+def _status(mentions: Sequence[Mention]) -> Assertion:
+    said = {mention.status for mention in mentions}
+    if len(said) == 1:
+        return mentions[0].status
+    if Assertion.PRESENT in said:
+        return Assertion.PRESENT
+    heaviest = max(_WEIGHT.get(mention.part, 0) for mention in mentions)
+    last_word = {mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest}
+    return Assertion.UNCERTAIN if Assertion.UNCERTAIN in last_word else Assertion.ABSENT
+
+
+def _laterality(mentions: Sequence[Mention]) -> Laterality | None:
+    sides = {mention.laterality for mention in mentions if mention.laterality is not None}
+    if len(sides) > 1:
+        return Laterality.BILATERAL
+    return next(iter(sides), None)
+
+
+def _severity(mentions: Sequence[Mention]) -> Severity | None:
+    stated = [mention.severity for mention in mentions if mention.severity is not None]
+    return max(stated, key=_SEVERITY.__getitem__) if stated else None
+
+
+def _change(mentions: Sequence[Mention], status: Assertion) -> ChangeKind | None:
+    if status is Assertion.ABSENT:
+        return ChangeKind.RESOLVED if any(mention.change is ChangeKind.RESOLVED for mention in mentions) else None
+    said = {mention.change for mention in mentions}
+    return next((change for change in _CHANGE_ORDER if change in said), None)

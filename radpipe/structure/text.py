@@ -1,0 +1,172 @@
+"""A report's text as sentences of words, each in its part of the report.
+
+Written for reports: numbered lists run together ("1. No effusion. 2. Scarring."), missing full stops, hard-wrapped lines,
+decimals, headings in the middle of a line. One pass, in pieces: a sentence is handed on before the next is read, and a
+"sentence" of more than `LONGEST` words is cut, so that any text is read in linear time and little memory. PyRuSH and
+spaCy's sentencizer were weighed: see docs/structuring.md.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from radpipe.observation import Part, PartSpan
+
+SECTIONS_PATH = Path(__file__).parent / "lexicon" / "common" / "sections.toml"
+
+LONGEST = 300
+"""Words in a sentence; more are cut there."""
+
+SILENT = frozenset({Part.INDICATION, Part.TECHNIQUE, Part.COMPARISON})
+"""Parts that assert nothing about today's image."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,]\d+)*|\n[ \t]*(?:\r?\n[ \t\r]*)*|[^\w\s]")
+_ABBREVIATIONS = frozenset({
+    "dr", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca", "incl", "min", "max",
+})  # fmt: skip
+_OPEN = frozenset(
+    "a an the of and or with without in on at to from by for no not is are was were be has have may might could as than".split()
+) | {",", "(", ":", "/", "-", "xxxx"}
+_BULLETS = frozenset("-*•·–—#>")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Words in lower case, punctuation included, with their places in the text."""
+
+    words: list[str]
+    starts: list[int]
+    ends: list[int]
+    part: Part
+    item: bool = False  # begins a numbered or bulleted item
+
+    @property
+    def start(self) -> int:
+        return self.starts[0]
+
+    @property
+    def end(self) -> int:
+        return self.ends[-1]
+
+
+def parts(text: str) -> tuple[PartSpan, ...]:
+    """The report's sections in the order of the text; all of it is UNHEADED when no heading is found."""
+    heading, names = _headings()
+    found: list[PartSpan] = []
+    opened, name, begin = Part.UNHEADED, "", 0
+    silent_tail = False
+    for match in heading.finditer(text):
+        if match.start("name") > begin or found or name:
+            _close(found, opened, name, begin, match.start("name"), text, drop=silent_tail)
+        key = " ".join(match["name"].lower().split())
+        silent_tail = key not in names
+        opened, name, begin = names.get(key, Part.UNHEADED), match["name"], match.end()
+    _close(found, opened, name, begin, len(text), text, drop=silent_tail)
+    return tuple(found)
+
+
+def sentences(text: str, spans: tuple[PartSpan, ...] | None = None) -> Iterator[Sentence]:
+    """The sentences of the parts, in order, silent parts included."""
+    for span in parts(text) if spans is None else spans:
+        yield from _sentences(text, span)
+
+
+def _close(found: list[PartSpan], part: Part, heading: str, start: int, end: int, text: str, *, drop: bool) -> None:
+    if drop or (not heading and not text[start:end].strip()):
+        return
+    found.append(PartSpan(part, heading, start, end))
+
+
+def _sentences(text: str, span: PartSpan) -> Iterator[Sentence]:
+    words: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    item = False
+    stop_at = span.end
+    for match in _WORD.finditer(text, span.start, stop_at):
+        raw = match[0]
+        first = raw[0]
+        at, end = match.span()
+        if first == "-" and words and ends[-1] == at and text[at - 1].isalpha() and text[end : end + 1].isalpha():
+            continue  # the hyphen of a compound word
+        if first == "\n":
+            if words and _breaks(text, raw, words, end, stop_at):
+                yield Sentence(words, starts, ends, span.part, item)
+                words, starts, ends, item = [], [], [], False
+            continue
+        if not words and (first in _BULLETS or first in ".)"):
+            item = item or first != "."
+            continue
+        if (first == "." or first == ")") and len(words) == 1 and words[0].isdigit() and len(words[0]) < 3:
+            words, starts, ends, item = [], [], [], True  # the number of a list item
+            continue
+        if first == "." and len(words) > 1 and words[-1].isdigit() and len(words[-1]) < 3 and _is_item(text, words, end, stop_at):
+            yield Sentence(words[:-1], starts[:-1], ends[:-1], span.part, item)
+            words, starts, ends, item = [], [], [], True
+            continue
+        if first in ".?!" and words and _ends(text, words, at, end, stop_at):
+            yield Sentence(words, starts, ends, span.part, item)
+            words, starts, ends, item = [], [], [], False
+            continue
+        words.append(raw.lower())
+        starts.append(at)
+        ends.append(end)
+        if len(words) >= LONGEST and (first in ",;:" or len(words) >= 2 * LONGEST):
+            yield Sentence(words, starts, ends, span.part, item)
+            words, starts, ends, item = [], [], [], False
+    if words:
+        yield Sentence(words, starts, ends, span.part, item)
+
+
+def _breaks(text: str, line_break: str, words: list[str], end: int, stop: int) -> bool:
+    """Does a new line end the sentence? Yes after an empty line, before a bullet or number, or before a new capital."""
+    if line_break.count("\n") > 1:
+        return True
+    if words[-1] in _OPEN:
+        return False
+    if words[-1] in ";":
+        return True
+    following = text[end : min(end + 12, stop)]
+    if not following:
+        return True
+    if following[0] in _BULLETS or re.match(r"\(?\d{1,2}[.)]\s", following):
+        return True
+    word = re.match(r"[^\W\d_]+", following)
+    return bool(word and word[0][0].isupper() and not (len(word[0]) > 1 and word[0].isupper()))
+
+
+def _is_item(text: str, words: list[str], end: int, stop: int) -> bool:
+    """"... acute disease 2. Changes of": a number, a stop, then a capital: the next item of a list."""
+    following = text[end : min(end + 3, stop)].lstrip()
+    return words[-2] not in {"level", "levels", "least", "of", "rib", "ribs", "grade", "type", "t", "l", "c", "to", "-", "approximately"} and (
+        bool(following) and (following[0].isupper()) and text[end : end + 1].isspace()
+    )
+
+
+def _ends(text: str, words: list[str], at: int, end: int, stop: int) -> bool:
+    """Does this full stop end the sentence? Not after an abbreviation, an initial, or within a word."""
+    following = text[end : end + 1] if end < stop else ""
+    last = words[-1]
+    if last in _ABBREVIATIONS and text[at] == "." and following != "\n" and end < stop:
+        return last == "no" and not text[end : end + 3].lstrip()[:1].isdigit()
+    if len(last) == 1 and last.isalpha() and following.isalpha():
+        return False
+    return not (following.islower() or (following.isdigit() and last.isdigit()))
+
+
+@cache
+def _headings() -> tuple[re.Pattern[str], dict[str, Part]]:
+    table = tomllib.loads(SECTIONS_PATH.read_text(encoding="utf-8"))
+    names = {heading: Part(part) for part, headings in table.items() if part != "other" for heading in headings}
+    longest_first = sorted([*names, *table["other"]], key=len, reverse=True)
+    written = "|".join(re.escape(name).replace(r"\ ", r"[ \t]+") for name in longest_first)
+    pattern = (
+        r"(?:^[ \t]*(?:[#*>\u2022\-]+[ \t]*)?(?:\d{1,2}[.)][ \t]*)?(?:\*\*)?|(?<=[.;!?])[ \t]*)"
+        rf"(?P<name>{written})(?:[ \t]*\([^()\n]{{0,60}}\))?(?:\*\*)?[ \t]*(?::(?:\*\*)?|[ \t]-{{1,2}}(?=\s)|(?=\r?$))"
+    )
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE), names
