@@ -9,6 +9,7 @@
     |  |- WeightsError        a weights file is missing, damaged or not the one its card names
     |  |- BackendUnavailable  the backend or device asked for is not installed or does not load here
     |- FlowError              the engine that executes (Prefect) does not work; the store is whole
+    |- StructureError         a structured report that may not be built (a quote that is not in the text), or a bad lexicon
     |- DraftError             a sentence or report that may not be built (no evidence; change without a prior)
     |- SignOffError
     |  |- NotAllowed          this person's role may not do this
@@ -57,6 +58,10 @@ class BackendUnavailable(ModelError):
 
 class FlowError(RadpipeError):
     """The engine that executes does not work; the store is whole."""
+
+
+class StructureError(RadpipeError):
+    """A structured report that may not be built, or a lexicon that cannot be read."""
 
 
 class DraftError(RadpipeError):

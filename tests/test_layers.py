@@ -13,11 +13,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-VALUES = {"errors", "codes", "study", "finding", "report", "card", "reading"}
+VALUES = {"errors", "codes", "study", "finding", "report", "card", "reading", "observation", "reported", "stated"}
 PORTS = {"ports"}
 SETTINGS = {"settings"}
 STAGES = {
-    "dicom", "preprocess", "detect", "compare", "register", "triage", "draft", "review", "record", "settle", "thumbnail"
+    "dicom", "preprocess", "detect", "compare", "register", "triage", "draft", "review", "record", "settle", "thumbnail",
+    "structure", "prior_report",
 }  # fmt: skip
 EDGES = {"sources", "models", "sinks", "store"}
 PIPELINE = {"pipeline", "parts", "prepare", "guard"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -30,7 +30,7 @@ LEXICONS = Path(__file__).parent / "lexicon"
 _COMMON = LEXICONS / "common"
 _OTHER_FILES = frozenset({"lexicon", "locations", "positions", "words"})
 _FINDING_KEYS = frozenset({
-    "finding", "code", "meaning", "sides", "terms", "hedged", "denied", "only_denied", "ignored", "subject", "term", "source",
+    "finding", "code", "meaning", "sides", "terms", "signs", "hedged", "denied", "only_denied", "ignored", "subject", "term", "source",
 })  # fmt: skip
 _SUBJECT_KEYS = frozenset({"names", "adjectives", "abnormal", "hedged", "normal"})
 _TERM_KEYS = frozenset({"phrases", "status", "severity", "laterality", "device", "code", "change"})
@@ -83,6 +83,7 @@ class Rule:
     change: ChangeKind | None = None
     location: Location | None = None
     device: Device | None = None
+    sign: bool = False  # only a sign of the finding: not said beside the finding's name ("calcification may be a granuloma")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,8 @@ def _compile(folder: Path) -> Lexicon:
         {**words["spelling"], **local.get("spelling", {})}, {word for text in texts for word in _LETTERS.findall(text.lower())},
         frozenset(words["keep"]["words"]), frozenset(words["distinct"]["words"]) | frozenset(local.get("distinct", {}).get("words", ())),
     )  # fmt: skip
-    phrases: Phrases[Rule] = Phrases(alternatives, spelling.read)
-    modifiers: Phrases[Rule] = Phrases(alternatives, spelling.read)
+    phrases: Phrases[Rule] = Phrases(alternatives, spelling.read, _meaning)
+    modifiers: Phrases[Rule] = Phrases(alternatives, spelling.read, _meaning)
     for phrase, rule in rules:
         phrases.add(phrase, rule)
         if rule.kind in {Kind.SIDE, Kind.DEGREE, Kind.PLACE}:
@@ -191,6 +192,12 @@ def _compile(folder: Path) -> Lexicon:
     )  # fmt: skip
 
 
+def _meaning(rule: Rule) -> Hashable:
+    """Two phrases of one meaning over the same words are one mention."""
+    place = rule.location.name if rule.location else ""
+    return rule.kind, rule.finding, rule.group, rule.status, rule.laterality, rule.severity, rule.change, place, rule.sign
+
+
 def _finding_rules(table: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Rule]]:
     finding = table["finding"]
 
@@ -198,6 +205,7 @@ def _finding_rules(table: Mapping[str, Any], path: Path) -> Iterator[tuple[str, 
         return phrase, Rule(kind, f"{finding}: {phrase}", finding, **more)
 
     yield from (rule(Kind.TERM, phrase) for phrase in table.get("terms", ()))
+    yield from (rule(Kind.TERM, phrase, sign=True) for phrase in table.get("signs", ()))
     yield from (rule(Kind.TERM, phrase, status=Assertion.UNCERTAIN) for phrase in table.get("hedged", ()))
     yield from (rule(Kind.TERM, phrase, status=Assertion.ABSENT) for phrase in table.get("denied", ()))
     yield from (rule(Kind.ONLY_DENIED, phrase) for phrase in table.get("only_denied", ()))

@@ -19,7 +19,7 @@ bounded by the lexicon, whatever the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from radpipe.errors import StructureError
@@ -33,32 +33,37 @@ _OTHER = ""  # stands for every word that no phrase names
 _GAP_WORDS = 3
 
 
-class _State:
-    """One subset of the automaton: where each word leads, and what is complete here."""
+class _State(Generic[R]):
+    """One subset of the automaton: where each word leads, and the values of the phrases that are complete here."""
 
     __slots__ = ("complete", "next", "positions")
 
-    def __init__(self, positions: frozenset[int], complete: tuple[int, ...]) -> None:
+    def __init__(self, positions: frozenset[int], complete: tuple[R, ...]) -> None:
         self.positions = positions
         self.complete = complete
-        self.next: dict[str, _State | None] = {}
+        self.next: dict[str, _State[R] | None] = {}
 
 
 class Phrases(Generic[R]):
     """Many phrases, each with a value; `matches` finds them. Add all phrases before the first search.
 
-    `spelling` gives the form of a word under which it is kept; the words that are searched must be in the same form.
+    `spelling` gives the form of a word under which it is kept; the words that are searched must be in the same form. Of the
+    values that hold for the same words, those with one `key` are given once.
     """
 
-    def __init__(self, abbreviations: Mapping[str, str] | None = None, spelling: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self, abbreviations: Mapping[str, str] | None = None, spelling: Callable[[str], str] | None = None,
+        key: Callable[[R], Hashable] | None = None,
+    ) -> None:  # fmt: skip
+        self._key = key or (lambda value: id(value))
         self._abbreviations = dict(abbreviations or {})
         self._spelling = spelling or (lambda word: word)
         self._values: list[R] = []
         self._words: list[dict[str, list[int]]] = [{}]  # the automaton: position -> word -> positions
         self._empty: list[list[int]] = [[]]  # position -> positions reached without a word
         self._complete: dict[int, list[int]] = {}
-        self._states: dict[frozenset[int], _State] = {}
-        self._start: _State | None = None
+        self._states: dict[frozenset[int], _State[R]] = {}
+        self._start: _State[R] | None = None
         self.vocabulary: set[str] = set()
 
     def add(self, phrase: str, value: R) -> None:
@@ -77,7 +82,6 @@ class Phrases(Generic[R]):
         """(first word, word after the last, values) of the phrases in `words[first:last]`: leftmost, longest, not overlapping."""
         start = self._start or self._begin()
         begins = start.next
-        values = self._values
         position = first
         last = len(words) if last is None else last
         while position < last:
@@ -98,12 +102,12 @@ class Phrases(Generic[R]):
                 if state.complete:
                     found, end = state.complete, at
             if found:
-                yield position, end, tuple(values[index] for index in found)
+                yield position, end, found
                 position = end
             else:
                 position += 1
 
-    def _begin(self) -> _State:
+    def _begin(self) -> _State[R]:
         self._states = {}
         start = self._state(frozenset(self._closure({0})))
         firsts: dict[str, set[int]] = {}
@@ -117,7 +121,7 @@ class Phrases(Generic[R]):
         self._start = start
         return start
 
-    def _step(self, state: _State, word: str) -> _State | None:
+    def _step(self, state: _State[R], word: str) -> _State[R] | None:
         """Where `word` leads from `state`, remembered. Words that no phrase names share one entry that is looked up here."""
         known = word if word in self.vocabulary else (_OTHER if word[:1].isalnum() else None)
         if known is None:
@@ -126,7 +130,7 @@ class Phrases(Generic[R]):
             state.next[known] = self._target(state, known)
         return state.next[known]
 
-    def _target(self, state: _State, word: str) -> _State | None:
+    def _target(self, state: _State[R], word: str) -> _State[R] | None:
         reached: set[int] = set()
         for position in state.positions:
             reached.update(self._words[position].get(word, ()))
@@ -134,10 +138,11 @@ class Phrases(Generic[R]):
                 reached.update(self._words[position].get(_ANY, ()))
         return self._state(frozenset(self._closure(reached))) if reached else None
 
-    def _state(self, positions: frozenset[int]) -> _State:
+    def _state(self, positions: frozenset[int]) -> _State[R]:
         if positions not in self._states:
             complete = sorted({index for position in positions for index in self._complete.get(position, ())})
-            self._states[positions] = _State(positions, tuple(complete))
+            values = {self._key(self._values[index]): self._values[index] for index in reversed(complete)}
+            self._states[positions] = _State(positions, tuple(reversed(values.values())))
         return self._states[positions]
 
     def _closure(self, positions: Iterable[int]) -> set[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from radpipe.codes import Laterality
 from radpipe.finding import ChangeKind
@@ -23,8 +24,10 @@ _STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 _ANCHORS = frozenset({Kind.TERM, Kind.ONLY_DENIED, *_STATES})
 _TERMS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.OTHER})
 _CUES = frozenset({Kind.DENIES, Kind.DOUBTS, Kind.LINKS, Kind.NAMES, Kind.STOP, Kind.CLAUSE, Kind.SUPPOSES, Kind.RECALLS, Kind.BETWEEN})
+_ENDS_LIST = frozenset({Kind.STOP, Kind.DENIES, Kind.TERM, Kind.CLAUSE, Kind.DOUBTS, Kind.LINKS})
+_BREAKS = _CUES - {Kind.BETWEEN, Kind.STOP}
 _MODIFIERS = frozenset({Kind.SIDE, Kind.DEGREE, Kind.CHANGE, Kind.PLACE})
-_JOINTS = frozenset({",", "and", "or", "with", "/", ";", ":", "which", "that", "plus", "(", ")", "causing"})
+_JOINTS = frozenset({",", "and", "or", "with", "well", "/", ";", ":", "which", "that", "plus", "(", ")", "causing"})
 _LIST = frozenset({",", "and", "or", "/", "nor"})
 _PREPOSITIONS = frozenset({"in", "of", "at", "within", "on", "involving", "overlying", "along", "near", "over", "throughout", "projecting", "to", "from"})
 _PRONOUNS = frozenset({"this", "these", "it", "they", "which", "findings", "finding", "appearance", "that", "those", "possibly", "probably", "likely", "may", "could", "might", "xxxx", "favor", "differential"})
@@ -51,6 +54,8 @@ class Draft:
     sizes: list[Size] = field(default_factory=list)
     device: Device | None = None
     rules: list[str] = field(default_factory=list)
+    subject: tuple[int, int] = (0, 0)  # the words of the anatomy whose state this is
+    sign: bool = False
     source: str = ""  # the finding that this one may explain
     unlisted: bool = False  # no finding of the lexicon: it bounds the others' words, and may name them
 
@@ -78,24 +83,31 @@ def read_sentence(sentence: Sentence, lexicon: Lexicon, previous: Sequence[Draft
     groups = _groups(drafts)
     _attributes(scope, groups, lexicon)
     _share(scope, groups)
+    _silhouette(scope, drafts)
     _explain(scope, groups, previous, lexicon)
     return [draft for draft in drafts if not draft.unlisted]
 
 
 def _anchors(sentence: Sentence, scope: Scope) -> list[Draft]:
     drafts: list[Draft] = []
+    states = _states(sentence, scope)
+    told = {(draft.finding, draft.subject) for draft in states}
     for event in scope.events:
         rule = event.rule
-        if rule.kind in _TERMS:
+        if rule.kind in _TERMS and (rule.finding, (event.first, event.end)) not in told:
             draft = Draft(rule.finding, event.first, event.end, rule.status, sentence, from_words=event.first, to_words=event.end, device=rule.device,
                           severity=rule.severity, change=rule.change, rules=[rule.label])  # fmt: skip
             if rule.laterality:
                 draft.sides.append(rule.laterality)
+            if drafts and (drafts[-1].finding, drafts[-1].end, drafts[-1].status) == (rule.finding, event.first, rule.status):
+                drafts[-1].end = drafts[-1].to_words = event.end  # "venous line catheter" is one device
+                continue
+            draft.sign = rule.sign
             draft.unlisted = rule.kind is Kind.OTHER
             if rule.kind is Kind.ONLY_DENIED:
                 draft.status, draft.named = Assertion.ABSENT, True  # until a denial is found
             drafts.append(draft)
-    drafts.extend(_states(sentence, scope))
+    drafts.extend(states)
     drafts.sort(key=lambda draft: (draft.first, draft.end))
     return drafts
 
@@ -116,7 +128,7 @@ def _states(sentence: Sentence, scope: Scope) -> list[Draft]:
     floor = 0
     for number, (first, end) in enumerate(spans):
         here = [state.rule for state in states if state.first == first and state.end == end]
-        left = [s for s in subjects if floor <= s.first and s.end <= first and clause[s.first] == clause[first] and _joined(scope, s.end, first)]
+        left = [s for s in subjects if floor <= s.first and s.end <= first and _same_clause(scope, s, first) and _joined(scope, s.end, first)]
         ceiling = spans[number + 1][0] if number + 1 < len(spans) else len(words)
         right = _following(scope, subjects, end, ceiling)
         if left and right and right[0].first - end <= 1 and not any(scope.is_verb(i) for i in range(left[-1].end, first)) and left[-1].end < first:
@@ -130,10 +142,18 @@ def _states(sentence: Sentence, scope: Scope) -> list[Draft]:
     return drafts
 
 
+def _same_clause(scope: Scope, subject: Event, state: int) -> bool:
+    """Whether subject and state share a clause, or the state's clause is too short for a subject of its own ("..., but clear")."""
+    if scope.clause[subject.first] == scope.clause[state]:
+        return True
+    return scope.clause[subject.first] == scope.clause[state] - 1 and state - scope.clause_start(state) <= 2
+
+
 def _joined(scope: Scope, first: int, end: int) -> bool:
     """Whether a state at `end` can speak of a subject that ends at `first`: no denial or finding of its own lies between."""
     return not any(
-        event.rule.kind in {Kind.TERM, Kind.STOP, Kind.LINKS, Kind.NAMES} and first <= event.first < end for event in scope.events
+        event.rule.kind in {Kind.TERM, Kind.STOP, Kind.LINKS, Kind.NAMES} and first <= event.first < end and Kind.SUBJECT not in scope.kinds(event.first)
+        for event in scope.events
     )
 
 
@@ -149,7 +169,7 @@ def _following(scope: Scope, subjects: Sequence[Event], start: int, ceiling: int
             found.extend(here)
             index = max(subject.end for subject in here)
             continue
-        if scope.is_verb(index) or kinds & {Kind.STOP, Kind.DENIES, Kind.CHANGE, Kind.TERM, Kind.CLAUSE, Kind.DOUBTS, Kind.LINKS}:
+        if scope.is_verb(index) or kinds & _ENDS_LIST or (found and Kind.CHANGE in kinds):
             break
         if not found and index - start >= 4:
             break
@@ -165,7 +185,7 @@ def _state_draft(sentence: Sentence, subject: Event, first: int, end: int, state
     status = {Kind.NORMAL: Assertion.ABSENT, Kind.BORDERLINE: Assertion.UNCERTAIN}.get(state.kind)
     return Draft(
         subject.rule.finding, first, end, status, sentence, from_words=min(first, subject.first), to_words=max(end, subject.end),
-        rules=[subject.rule.label, state.label],
+        rules=[subject.rule.label, state.label], subject=(subject.first, subject.end),
     )  # fmt: skip
 
 
@@ -264,14 +284,21 @@ def _attributes(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> No
         end = scope.clause_end(anchor.first)
         if number and scope.clause[groups[number - 1][0].first] == scope.clause[anchor.first]:
             start = max(start, _split(scope, groups[number - 1][0].end, anchor.first))
+        else:
+            start = _opening(scope, start, anchor.first)
         if number + 1 < len(groups) and scope.clause[groups[number + 1][0].first] == scope.clause[anchor.first]:
             end = min(end, _split(scope, anchor.end, groups[number + 1][0].first))
         else:
             end = min(end, _tail(scope, anchor.end, end))
+        after = _afterthought(scope, anchor.end, end, groups[number + 1][0].first if number + 1 < len(groups) else len(words))
         start, end = min(start, inner), max(end, anchor.end)
         inside = _inside(scope, anchor, lexicon)
         for event in (*inside, *modifiers):
             if start <= event.first < end:
+                for draft in group:
+                    _modify(scope, draft, event)
+        for event in modifiers:
+            if event.rule.kind is Kind.CHANGE and end <= event.first < after:
                 for draft in group:
                     _modify(scope, draft, event)
         for first, last, size in measured:
@@ -285,6 +312,16 @@ def _attributes(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> No
                 if placed is not None:
                     draft.device = Device(draft.device.kind, draft.device.code, placed[2])
                     draft.widen(placed[0], placed[1])
+
+
+def _opening(scope: Scope, first: int, end: int) -> int:
+    """Where the words before a clause's first finding begin to speak of it ("improved aeration of the bases with ...")."""
+    placed = False
+    for index in range(end - 1, first - 1, -1):
+        if scope.words[index] == "with":
+            return index if placed else first
+        placed = placed or bool(scope.kinds(index) & {Kind.SIDE, Kind.PLACE})
+    return first
 
 
 def _tail(scope: Scope, first: int, end: int) -> int:
@@ -301,6 +338,16 @@ def _tail(scope: Scope, first: int, end: int) -> int:
     return end
 
 
+def _afterthought(scope: Scope, first: int, end: int, ceiling: int) -> int:
+    """The end of the clauses that follow and name nothing: "at the upper limits of normal, but stable"."""
+    if end < len(scope.words) and scope.clause[end - 1] == scope.clause[min(end, len(scope.words) - 1)]:
+        return end
+    index = end
+    while index < ceiling and not scope.kinds(index) & {Kind.SUBJECT, Kind.OTHER}:
+        index += 1
+    return index if index == len(scope.words) else end
+
+
 def _inside(scope: Scope, anchor: Draft, lexicon: Lexicon) -> list[Event]:
     """Modifiers that are part of a term's own words: "biapical pleural thickening"."""
     if anchor.end - anchor.first < 2:
@@ -310,7 +357,10 @@ def _inside(scope: Scope, anchor: Draft, lexicon: Lexicon) -> list[Event]:
 
 
 def _split(scope: Scope, first: int, end: int) -> int:
-    """Where, between two findings, the words of the second begin."""
+    """Where, between two findings, the words of the second begin: at a cue or "with", else at the last comma or conjunction."""
+    for index in range(end - 1, first - 1, -1):
+        if scope.words[index] == "with" or scope.kinds(index) & _BREAKS:
+            return index
     for index in range(end - 1, first - 1, -1):
         if scope.words[index] in _JOINTS or scope.kinds(index) & _CUES:
             return index
@@ -328,6 +378,8 @@ def _modify(scope: Scope, draft: Draft, event: Event) -> None:
             draft.places.append(rule.location)
     elif rule.kind is Kind.DEGREE:
         before = event.first < draft.end
+        if draft.first <= event.first and event.end <= draft.end and event.end - event.first == draft.end - draft.first:
+            return  # "the heart is large": the word is the finding itself
         if not before and not _predicative(scope, draft.end, event.first):
             return
         if rule.severity is not None and (draft.severity is None or _RANK[rule.severity] > _RANK[draft.severity]):
@@ -356,6 +408,8 @@ def _share(scope: Scope, groups: list[list[Draft]]) -> None:
             continue
         for a in before:
             for b in after:
+                if a.unlisted or b.unlisted:
+                    continue
                 bare = not _leads(scope, b, Kind.SIDE, Kind.PLACE, Kind.DEGREE)
                 if bare and b.severity is None and a.severity is not None and b.status is a.status and _leads(scope, a, Kind.DEGREE):
                     b.severity = a.severity
@@ -378,6 +432,25 @@ def _share(scope: Scope, groups: list[list[Draft]]) -> None:
                     a.sides, a.places = list(b.sides), list(b.places)
                 if a.change is None and b.change is not None and a.status is not Assertion.ABSENT and _trails(scope, b, Kind.CHANGE):
                     a.change = b.change
+                    if b.change is ChangeKind.RESOLVED:
+                        a.status = Assertion.ABSENT
+
+
+def _silhouette(scope: Scope, drafts: Sequence[Draft]) -> None:
+    """ "Cardiomegaly; cardiac silhouette similar to prior": what is said of the anatomy's change holds for its finding."""
+    for subject in scope.events:
+        if subject.rule.kind is not Kind.SUBJECT:
+            continue
+        of_subject = [d for d in drafts if d.finding == subject.rule.finding and d.status is not Assertion.ABSENT and d.change is None]
+        if not of_subject or any(d.subject == (subject.first, subject.end) for d in drafts):
+            continue
+        for event in scope.events:
+            if event.rule.kind is Kind.CHANGE and scope.clause[event.first] == scope.clause[subject.first] and (
+                0 <= event.first - subject.end <= 2 or 0 <= subject.first - event.end <= 1
+            ):
+                for draft in of_subject:
+                    draft.change = event.rule.change
+                    draft.rules.append(event.rule.label)
 
 
 def _coordinated(scope: Scope, first: int, end: int) -> bool:
@@ -416,7 +489,7 @@ def _explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft],
             named = Kind.NAMES in kinds or (
                 any(scope.words[index] == "xxxx" for index in gap) and not any(scope.words[index] in {"and", "or", "with", "no", "/"} for index in gap)
             )
-            if not (named or Kind.LINKS in kinds or Kind.DOUBTS in kinds):
+            if not (named or Kind.LINKS in kinds or (Kind.DOUBTS in kinds and "and" not in scope.words[gap.start : gap.stop])):
                 continue
             if Kind.STOP in kinds and not named and Kind.LINKS not in kinds:
                 continue
@@ -425,18 +498,29 @@ def _explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft],
             sources = [draft for draft in previous if draft.status is not Assertion.ABSENT][-1:]
         else:
             continue
-        for target in group:
+        listed = [draft for later in groups[number:] for draft in later if later is group or _listed(scope, groups, number, later)]
+        for target in listed:
             for source in sources:
+                if source.finding == target.finding and source.sign:
+                    source.named = True
+                    _inherit(source, target, change=True)
                 if source.finding == target.finding or source.status is Assertion.ABSENT or target.status is Assertion.ABSENT:
                     continue
-                _inherit(source, target)
+                _inherit(source, target, change=named)
                 allowed = lexicon.named.get(source.finding, frozenset())
-                if named and (target.finding in allowed or "*" in allowed):
+                if named and scope.doubted[target.first] is None and (target.finding in allowed or "*" in allowed):
                     source.named = True
-                    for later in groups[number + 1 :]:
-                        if _coordinated(scope, group[0].end, later[0].first):
-                            for draft in later:
-                                _inherit(source, draft)
+
+
+def _listed(scope: Scope, groups: list[list[Draft]], number: int, later: list[Draft]) -> bool:
+    """Whether `later` goes on the list that group `number` begins."""
+    for before, after in pairwise(groups[number : groups.index(later) + 1]):
+        if not _coordinated(scope, before[0].end, after[0].first):
+            return False
+        doubt = scope.doubted[before[0].first]
+        if scope.doubted[after[0].first] is not doubt or (doubt is None and "," in scope.words[before[0].end : after[0].first]):
+            return False
+    return True
 
 
 def _refers_back(scope: Scope, end: int) -> bool:
@@ -445,12 +529,12 @@ def _refers_back(scope: Scope, end: int) -> bool:
     return cue is not None and (scope.words[0] in _PRONOUNS or any(word in {"this", "these", "it"} for word in scope.words[:cue]))
 
 
-def _inherit(source: Draft, target: Draft) -> None:
+def _inherit(source: Draft, target: Draft, *, change: bool) -> None:
     if not target.sides and not target.places:
         target.sides, target.places = list(source.sides), list(source.places)
     if target.severity is None:
         target.severity = source.severity
-    if target.change is None:
+    if change and target.change is None:
         target.change = source.change
     target.source = target.source or source.finding
 

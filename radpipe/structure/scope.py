@@ -25,7 +25,8 @@ class Event(NamedTuple):
 _STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 _NOUNS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.SUBJECT, Kind.ADJECTIVE})
 _RELATIVES = frozenset({"which", "that", "who", "whose", "but"})
-_ARTICLES = frozenset({"a", "an", "the", "there", "this", "these", "some", "several", "multiple", "old"})
+_ARTICLES = frozenset({"a", "an", "the", "there", "this", "these", "some", "several", "multiple", "old", "healed", "scattered", "chronic", "prior", "remote"})
+_ORS = frozenset({"or", "nor", "versus", "vs", "/"})
 _LOOK_AHEAD = 16  # words in which the "or" of a list must come
 
 
@@ -186,10 +187,14 @@ class Scope:
         )  # fmt: skip
         if not opens:
             return denies or not self._is_seen(index, end)
+        return self._or_follows(index, end)
+
+    def _or_follows(self, index: int, end: int) -> bool:
+        """Whether an "or" comes before the next verb: then the list is one of alternatives."""
         for later in range(index, min(end, index + _LOOK_AHEAD)):
-            if words[later] == "or" or words[later] == "nor":
+            if self.words[later] in _ORS:
                 return True
-            if words[later] in self._verbs or Kind.STOP in self.kinds(later):
+            if self.words[later] in self._verbs or Kind.STOP in self.kinds(later):
                 return False
         return False
 

@@ -28,7 +28,7 @@ def summarise(entry: FindingEntry, mentions: Sequence[Mention]) -> Observation:
         entry.finding, entry.code, status, speaker.span, speaker.part,
         _laterality(there) if entry.sides and status is not Assertion.ABSENT else None,
         _severity(there) if status is not Assertion.ABSENT else None,
-        _change(agreeing, status), tuple(mentions),
+        _change(there or agreeing, status), tuple(mentions),
     )  # fmt: skip
 
 
@@ -39,8 +39,13 @@ def _status(mentions: Sequence[Mention]) -> Assertion:
     if Assertion.PRESENT in said:
         return Assertion.PRESENT
     heaviest = max(_WEIGHT.get(mention.part, 0) for mention in mentions)
-    last_word = {mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest}
+    last_word = {mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest and not _is_weak(mention, said)}
     return Assertion.UNCERTAIN if Assertion.UNCERTAIN in last_word else Assertion.ABSENT
+
+
+def _is_weak(mention: Mention, said: set[Assertion]) -> bool:
+    """A sign that hedges by itself ("blunted angle") gives way to a plain denial ("no effusion")."""
+    return Assertion.ABSENT in said and mention.status is Assertion.UNCERTAIN and not any(rule.startswith("uncertainty") for rule in mention.rules)
 
 
 def _laterality(mentions: Sequence[Mention]) -> Laterality | None:
