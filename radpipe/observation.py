@@ -143,7 +143,9 @@ class Observation:
     @property
     def locations(self) -> tuple[Location, ...]:
         """Where it is said to be, over the mentions that agree with the status, each once."""
-        return tuple(dict.fromkeys(x for mention in self.mentions if mention.status is self.status for x in mention.locations))
+        return tuple(
+            dict.fromkeys(x for mention in self.mentions if mention.status is self.status for x in mention.locations)
+        )
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -189,7 +191,7 @@ class Communication:
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """Something in the report that contradicts itself or the examination it belongs to; shown to a human, never corrected."""
+    """Where the report contradicts itself or the examination it belongs to; shown to a human, never corrected."""
 
     kind: str
     message: str

@@ -12,7 +12,8 @@ from radpipe.finding import ChangeKind
 from radpipe.observation import Assertion, Communication, Mention, Recommendation, Span, StructuredReport
 from radpipe.structure.actions import communications, recommendations
 from radpipe.structure.lexicon import Lexicon
-from radpipe.structure.reader import Draft, read_sentence
+from radpipe.structure.mentions import Draft
+from radpipe.structure.reader import read_sentence
 from radpipe.structure.summary import summarise
 from radpipe.structure.text import SILENT, parts, sentences
 

@@ -30,7 +30,8 @@ LEXICONS = Path(__file__).parent / "lexicon"
 _COMMON = LEXICONS / "common"
 _OTHER_FILES = frozenset({"lexicon", "locations", "positions", "words"})
 _FINDING_KEYS = frozenset({
-    "finding", "code", "meaning", "sides", "terms", "signs", "hedged", "denied", "only_denied", "ignored", "subject", "term", "source",
+    "finding", "code", "meaning", "sides", "terms", "signs", "hedged", "denied", "only_denied", "ignored", "subject", "term",
+    "source",
 })  # fmt: skip
 _SUBJECT_KEYS = frozenset({"names", "adjectives", "abnormal", "hedged", "normal"})
 _TERM_KEYS = frozenset({"phrases", "status", "severity", "laterality", "device", "code", "change"})
@@ -67,6 +68,12 @@ class Kind(IntEnum):
     DEGREE = 21
     CHANGE = 22
     PLACE = 23
+
+
+CUES = frozenset({
+    Kind.DENIES, Kind.DOUBTS, Kind.LINKS, Kind.NAMES, Kind.STOP, Kind.CLAUSE, Kind.SUPPOSES, Kind.RECALLS, Kind.BETWEEN,
+})  # fmt: skip
+"""What separates the words of one finding from those of the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,9 @@ def open_lexicon(name: str = "chest") -> Lexicon:
     """A lexicon by name, or by the path of its folder. Raises StructureError when it is unknown or cannot be read."""
     folder = LEXICONS / name if name in lexicon_names() else Path(name)
     if not (folder / "lexicon.toml").is_file():
-        raise StructureError(f"there is no lexicon {name!r}: choose {', '.join(lexicon_names())} or a folder with a lexicon.toml")
+        raise StructureError(
+            f"there is no lexicon {name!r}: choose {', '.join(lexicon_names())} or a folder with a lexicon.toml"
+        )
     return _compile(folder)
 
 
@@ -162,7 +171,9 @@ def _compile(folder: Path) -> Lexicon:
         table = _table(path)
         _refuse_unknown(table, _FINDING_KEYS, path)
         try:
-            entry = FindingEntry(table["finding"], Code.parse(table["code"], table["meaning"]), bool(table.get("sides", True)))
+            entry = FindingEntry(
+                table["finding"], Code.parse(table["code"], table["meaning"]), bool(table.get("sides", True))
+            )
         except (KeyError, ValueError) as error:
             raise StructureError(f"{path.name}: needs finding, code (SCHEME:VALUE) and meaning ({error})") from error
         if entry.finding in entries:
@@ -171,9 +182,11 @@ def _compile(folder: Path) -> Lexicon:
         rules.extend(_finding_rules(table, path))
     texts = [phrase for phrase, _ in rules] + list(alternatives.values())
     spelling = Spelling(
-        {**words["spelling"], **local.get("spelling", {})}, {word for text in texts for word in _LETTERS.findall(text.lower())},
-        frozenset(words["keep"]["words"]), frozenset(words["distinct"]["words"]) | frozenset(local.get("distinct", {}).get("words", ())),
-    )  # fmt: skip
+        {**words["spelling"], **local.get("spelling", {})},
+        {word for text in texts for word in _LETTERS.findall(text.lower())},
+        frozenset(words["keep"]["words"]),
+        frozenset(words["distinct"]["words"]) | frozenset(local.get("distinct", {}).get("words", ())),
+    )
     phrases: Phrases[Rule] = Phrases(alternatives, spelling.read, _meaning)
     modifiers: Phrases[Rule] = Phrases(alternatives, spelling.read, _meaning)
     for phrase, rule in rules:
@@ -182,10 +195,15 @@ def _compile(folder: Path) -> Lexicon:
             modifiers.add(phrase, rule)
     order = tuple(head.get("order", sorted(entries)))
     if set(order) != set(entries):
-        raise StructureError(f"{folder.name}/lexicon.toml: `order` and the files differ in {sorted(set(order) ^ set(entries))}")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*sorted(folder.glob("*.toml")), *sorted(_COMMON.glob("*.toml"))]))
+        raise StructureError(
+            f"{folder.name}/lexicon.toml: `order` and the files differ in {sorted(set(order) ^ set(entries))}"
+        )
+    digest = hashlib.sha256(
+        b"".join(path.read_bytes() for path in [*sorted(folder.glob("*.toml")), *sorted(_COMMON.glob("*.toml"))])
+    )
     return Lexicon(
-        head["name"], head["title"], head.get("body_part", ""), f"{head['name']} {head['version']} {digest.hexdigest()[:12]}", order, entries,
+        head["name"], head["title"], head.get("body_part", ""),
+        f"{head['name']} {head['version']} {digest.hexdigest()[:12]}", order, entries,
         {name: frozenset(targets) for name, targets in head.get("named", {}).items()},
         frozenset(head.get("kinds_of", ())), frozenset(head.get("cues", ())),
         frozenset(words["verbs"]["words"]), spelling, phrases, modifiers, folder,
@@ -223,7 +241,13 @@ def _finding_rules(table: Mapping[str, Any], path: Path) -> Iterator[tuple[str, 
         yield from (rule(Kind.TERM, phrase, **more) for phrase in term["phrases"])
     for group, subject in enumerate(table.get("subject", ())):
         _refuse_unknown(subject, _SUBJECT_KEYS, path)
-        kinds = {"names": Kind.SUBJECT, "adjectives": Kind.ADJECTIVE, "abnormal": Kind.ABNORMAL, "hedged": Kind.BORDERLINE, "normal": Kind.NORMAL}
+        kinds = {
+            "names": Kind.SUBJECT,
+            "adjectives": Kind.ADJECTIVE,
+            "abnormal": Kind.ABNORMAL,
+            "hedged": Kind.BORDERLINE,
+            "normal": Kind.NORMAL,
+        }
         for key, kind in kinds.items():
             yield from (rule(kind, phrase, group=group) for phrase in subject.get(key, ()))
 
@@ -234,15 +258,20 @@ def _common_rules() -> Iterator[tuple[str, Rule]]:
         for key, kind in kinds.items():
             yield from ((phrase, Rule(kind, f"{stem}, {key}: {phrase}")) for phrase in table[key])
 
-    yield from cues("negation", {"before": Kind.DENIES, "after": Kind.DENIED, "false": Kind.IGNORED, "stop": Kind.STOP, "clause": Kind.CLAUSE})
+    yield from cues(
+        "negation",
+        {"before": Kind.DENIES, "after": Kind.DENIED, "false": Kind.IGNORED, "stop": Kind.STOP, "clause": Kind.CLAUSE},
+    )
     yield from cues("uncertainty", {
-        "before": Kind.DOUBTS, "link": Kind.LINKS, "after": Kind.DOUBTED, "between": Kind.BETWEEN, "definite": Kind.NAMES, "hypothetical": Kind.SUPPOSES,
-        "recalled": Kind.RECALLS,
+        "before": Kind.DOUBTS, "link": Kind.LINKS, "after": Kind.DOUBTED, "between": Kind.BETWEEN, "definite": Kind.NAMES,
+        "hypothetical": Kind.SUPPOSES, "recalled": Kind.RECALLS,
     })  # fmt: skip
     yield "{normal}", Rule(Kind.NORMAL, "normal")
     degrees = _table(_COMMON / "degree.toml")
     for severity in Severity:
-        yield from ((phrase, Rule(Kind.DEGREE, f"degree, {severity}: {phrase}", severity=severity)) for phrase in degrees[severity])
+        yield from (
+            (phrase, Rule(Kind.DEGREE, f"degree, {severity}: {phrase}", severity=severity)) for phrase in degrees[severity]
+        )
     yield from ((phrase, Rule(Kind.IGNORED, f"not a degree: {phrase}")) for phrase in degrees["none"])
     sides = _table(_COMMON / "side.toml")
     for side in Laterality:
@@ -256,7 +285,11 @@ def _common_rules() -> Iterator[tuple[str, Rule]]:
 
 
 def _places(path: Path) -> Iterator[tuple[str, Rule]]:
-    for entry in _table(path).get("location", ()) if path.is_file() else ():
+    table = _table(path) if path.is_file() else {}
+    for letter, count in table.get("levels", {}).items():
+        for level in range(1, count + 1):
+            yield f"{letter} {level}", Rule(Kind.PLACE, f"location: {letter}{level}", location=Location(f"{letter}{level}"))
+    for entry in table.get("location", ()):
         side = _member(Laterality, entry.get("side"), path)
         code = Code.parse(entry["code"], entry["name"].capitalize()) if "code" in entry else None
         place = Location(entry["name"], code, side)

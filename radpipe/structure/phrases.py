@@ -27,7 +27,9 @@ from radpipe.errors import StructureError
 R = TypeVar("R")
 
 _SIGNS = re.compile(r"\(|\)|\||\?|\{[a-z_]+\}|\.\.\.|[^\s()|?{}]+")
-_HYPHEN = re.compile(r"(?<=[a-z]) - (?=[a-z])")  # within a compound word: sentences leave it out, so phrases may write it or not
+_HYPHEN = re.compile(
+    r"(?<=[a-z]) - (?=[a-z])"
+)  # within a compound word: sentences leave it out, so phrases may write it or not
 _ANY = "_"
 _OTHER = ""  # stands for every word that no phrase names
 _GAP_WORDS = 3
@@ -78,8 +80,10 @@ class Phrases(Generic[R]):
         self._values.append(value)
         self._start = None
 
-    def matches(self, words: Sequence[str], first: int = 0, last: int | None = None) -> Iterator[tuple[int, int, tuple[R, ...]]]:
-        """(first word, word after the last, values) of the phrases in `words[first:last]`: leftmost, longest, not overlapping."""
+    def matches(
+        self, words: Sequence[str], first: int = 0, last: int | None = None
+    ) -> Iterator[tuple[int, int, tuple[R, ...]]]:
+        """(first word, word after the last, values) of the phrases in `words[first:last]`: leftmost, longest, apart."""
         start = self._start or self._begin()
         begins = start.next
         position = first
@@ -92,12 +96,10 @@ class Phrases(Generic[R]):
             found, end, at = state.complete, position + 1, position + 1
             while at < last:
                 word = words[at]
-                try:
-                    state = state.next[word]
-                except KeyError:
-                    state = self._step(state, word)
-                if state is None:
+                following = state.next[word] if word in state.next else self._step(state, word)
+                if following is None:
                     break
+                state = following
                 at += 1
                 if state.complete:
                     found, end = state.complete, at
@@ -161,7 +163,9 @@ class Phrases(Generic[R]):
             try:
                 phrase = re.sub(r"\{([a-z_]+)\}", lambda found: f"({self._abbreviations[found[1]]})", phrase)
             except KeyError as error:
-                raise StructureError(f"the phrase {phrase!r} uses {{{error.args[0]}}}, which words.toml does not name") from None
+                raise StructureError(
+                    f"the phrase {phrase!r} uses {{{error.args[0]}}}, which words.toml does not name"
+                ) from None
         raise StructureError(f"the abbreviations in {phrase!r} name each other in a circle")
 
     def _new(self) -> int:
@@ -170,7 +174,7 @@ class Phrases(Generic[R]):
         return len(self._words) - 1
 
     def _sequence(self, signs: Sequence[str], at: int, start: int) -> tuple[int, int]:
-        """Read signs from `at` into the automaton from position `start`; (end position, index of the first sign not read)."""
+        """Read signs from `at` into the automaton from position `start`; (end position, index of the next sign)."""
         here = start
         while at < len(signs) and signs[at] not in ")|":
             before = here

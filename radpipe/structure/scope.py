@@ -25,7 +25,25 @@ class Event(NamedTuple):
 _STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 _NOUNS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.SUBJECT, Kind.ADJECTIVE})
 _RELATIVES = frozenset({"which", "that", "who", "whose", "but"})
-_ARTICLES = frozenset({"a", "an", "the", "there", "this", "these", "some", "several", "multiple", "old", "healed", "scattered", "chronic", "prior", "remote"})
+_ARTICLES = frozenset(
+    {
+        "a",
+        "an",
+        "the",
+        "there",
+        "this",
+        "these",
+        "some",
+        "several",
+        "multiple",
+        "old",
+        "healed",
+        "scattered",
+        "chronic",
+        "prior",
+        "remote",
+    }
+)
 _ORS = frozenset({"or", "nor", "versus", "vs", "/"})
 _LOOK_AHEAD = 16  # words in which the "or" of a list must come
 
@@ -83,11 +101,15 @@ class Scope:
             kinds = {event.rule.kind for event in here} if here else ()
             if Kind.CLAUSE in kinds and numbers:
                 number, complete, denial = number + 1, False, False
-            elif word == ";" or (word == "-" and 0 < index < len(words) - 1):
-                numbers.append(number)
-                number, complete, denial = number + 1, False, False
-                continue
-            elif (word == "," or word == "and") and (complete or denial) and self._begins_clause(index, only_states=not complete):
+            elif (
+                word == ";"
+                or (word == "-" and 0 < index < len(words) - 1)
+                or (
+                    (word == "," or word == "and")
+                    and (complete or denial)
+                    and self._begins_clause(index, only_states=not complete)
+                )
+            ):
                 numbers.append(number)
                 number, complete, denial = number + 1, False, False
                 continue
@@ -103,10 +125,12 @@ class Scope:
     @staticmethod
     def _state(events: Sequence[Event], subjects: set[str]) -> bool:
         """Whether one of these is the state of a subject named before."""
-        return any(event.rule.kind in _STATES and (not event.rule.finding or event.rule.finding in subjects) for event in events)
+        return any(
+            event.rule.kind in _STATES and (not event.rule.finding or event.rule.finding in subjects) for event in events
+        )
 
     def _begins_clause(self, comma: int, *, only_states: bool) -> bool:
-        """Whether what follows this comma or "and" has a subject and then a verb or state, before the next comma or "and"."""
+        """Whether what follows this comma or "and" has a subject and then a verb or state, before the next of them."""
         words = self.words
         first = comma + 1
         if first < len(words) and words[first] == "and":

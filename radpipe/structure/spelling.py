@@ -12,7 +12,9 @@ _SHORTEST_SLIP = 8  # letters; shorter words have too many neighbours
 class Spelling:
     """`read(word)` gives the lexicon's form of a word in lower case, or the word itself."""
 
-    def __init__(self, variants: Mapping[str, str], vocabulary: set[str], keep: frozenset[str], distinct: frozenset[str]) -> None:
+    def __init__(
+        self, variants: Mapping[str, str], vocabulary: set[str], keep: frozenset[str], distinct: frozenset[str]
+    ) -> None:
         self._variants = dict(variants)
         self._vocabulary = vocabulary | set(variants.values())
         self._keep = keep

@@ -39,13 +39,19 @@ def _status(mentions: Sequence[Mention]) -> Assertion:
     if Assertion.PRESENT in said:
         return Assertion.PRESENT
     heaviest = max(_WEIGHT.get(mention.part, 0) for mention in mentions)
-    last_word = {mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest and not _is_weak(mention, said)}
+    last_word = {
+        mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest and not _is_weak(mention, said)
+    }
     return Assertion.UNCERTAIN if Assertion.UNCERTAIN in last_word else Assertion.ABSENT
 
 
 def _is_weak(mention: Mention, said: set[Assertion]) -> bool:
     """A sign that hedges by itself ("blunted angle") gives way to a plain denial ("no effusion")."""
-    return Assertion.ABSENT in said and mention.status is Assertion.UNCERTAIN and not any(rule.startswith("uncertainty") for rule in mention.rules)
+    return (
+        Assertion.ABSENT in said
+        and mention.status is Assertion.UNCERTAIN
+        and not any(rule.startswith("uncertainty") for rule in mention.rules)
+    )
 
 
 def _laterality(mentions: Sequence[Mention]) -> Laterality | None:

@@ -27,10 +27,41 @@ SILENT = frozenset({Part.INDICATION, Part.TECHNIQUE, Part.COMPARISON})
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,]\d+)*|\n[ \t]*(?:\r?\n[ \t\r]*)*|[^\w\s]")
 _ABBREVIATIONS = frozenset({
-    "dr", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca", "incl", "min", "max",
+    "dr", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca", "incl",
+    "min", "max",
 })  # fmt: skip
 _OPEN = frozenset(
-    "a an the of and or with without in on at to from by for no not is are was were be has have may might could as than".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "and",
+        "or",
+        "with",
+        "without",
+        "in",
+        "on",
+        "at",
+        "to",
+        "from",
+        "by",
+        "for",
+        "no",
+        "not",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "has",
+        "have",
+        "may",
+        "might",
+        "could",
+        "as",
+        "than",
+    ]
 ) | {",", "(", ":", "/", "-", "xxxx"}
 _BULLETS = frozenset("-*•·–—#>")
 
@@ -105,7 +136,13 @@ def _sentences(text: str, span: PartSpan) -> Iterator[Sentence]:
         if (first == "." or first == ")") and len(words) == 1 and words[0].isdigit() and len(words[0]) < 3:
             words, starts, ends, item = [], [], [], True  # the number of a list item
             continue
-        if first == "." and len(words) > 1 and words[-1].isdigit() and len(words[-1]) < 3 and _is_item(text, words, end, stop_at):
+        if (
+            first == "."
+            and len(words) > 1
+            and words[-1].isdigit()
+            and len(words[-1]) < 3
+            and _is_item(text, words, end, stop_at)
+        ):
             yield Sentence(words[:-1], starts[:-1], ends[:-1], span.part, item)
             words, starts, ends, item = [], [], [], True
             continue
@@ -141,11 +178,24 @@ def _breaks(text: str, line_break: str, words: list[str], end: int, stop: int) -
 
 
 def _is_item(text: str, words: list[str], end: int, stop: int) -> bool:
-    """"... acute disease 2. Changes of": a number, a stop, then a capital: the next item of a list."""
+    """ "... acute disease 2. Changes of": a number, a stop, then a capital: the next item of a list."""
     following = text[end : min(end + 3, stop)].lstrip()
-    return words[-2] not in {"level", "levels", "least", "of", "rib", "ribs", "grade", "type", "t", "l", "c", "to", "-", "approximately"} and (
-        bool(following) and (following[0].isupper()) and text[end : end + 1].isspace()
-    )
+    return words[-2] not in {
+        "level",
+        "levels",
+        "least",
+        "of",
+        "rib",
+        "ribs",
+        "grade",
+        "type",
+        "t",
+        "l",
+        "c",
+        "to",
+        "-",
+        "approximately",
+    } and (bool(following) and (following[0].isupper()) and text[end : end + 1].isspace())
 
 
 def _ends(text: str, words: list[str], at: int, end: int, stop: int) -> bool:

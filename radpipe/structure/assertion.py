@@ -1,0 +1,86 @@
+"""What a sentence asserts of each mention: present, absent or uncertain, by the cues that reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from radpipe.observation import Assertion
+from radpipe.structure.lexicon import CUES, Kind, Lexicon
+from radpipe.structure.mentions import Draft
+from radpipe.structure.scope import Event, Scope
+
+
+def judge(scope: Scope, draft: Draft) -> bool:
+    """Set the draft's status from the cues that cover it; False drops it."""
+    denial, doubt, supposed = scope.denied[draft.first], scope.doubted[draft.first], scope.supposed[draft.first]
+    if supposed is not None and draft.finding != "support_device":
+        draft.supposed = True
+        return False
+    needs_denial = draft.named
+    draft.named = False
+    if (
+        denial is not None
+        and draft.status is not Assertion.UNCERTAIN
+        and not (doubt is not None and _nearer(doubt, denial, draft))
+    ):
+        if draft.status is Assertion.ABSENT and not needs_denial:  # "not normal" is no diagnosis; a normal state stays one
+            return _word_before(scope, draft.first) != "not"
+        draft.status = Assertion.ABSENT
+        draft.rules.append(denial.rule.label)
+        draft.widen(denial.first, denial.end)
+        return True
+    if needs_denial:
+        return False
+    if draft.status is None:
+        if doubt is not None:
+            draft.status = Assertion.UNCERTAIN
+            draft.rules.append(doubt.rule.label)
+            draft.widen(doubt.first, doubt.end)
+        else:
+            draft.status = Assertion.PRESENT
+    elif draft.status is Assertion.UNCERTAIN and denial is not None:
+        draft.status = Assertion.ABSENT
+        draft.rules.append(denial.rule.label)
+        draft.widen(denial.first, denial.end)
+    return True
+
+
+def _word_before(scope: Scope, at: int) -> str:
+    """The word before this one, or ""."""
+    return scope.words[at - 1] if at else ""
+
+
+def _nearer(doubt: Event, denial: Event, draft: Draft) -> bool:
+    """Whether the doubt governs: it stands between the denial and the finding, and does not carry the denial on ("no
+    opacity to suggest pneumonia")."""
+    if doubt.rule.kind is Kind.LINKS:
+        return False
+    return denial.first < doubt.first < draft.first
+
+
+def alternatives(scope: Scope, drafts: Sequence[Draft], lexicon: Lexicon) -> None:
+    """ "Scarring or atelectasis": neither is certain. "No effusion or pneumothorax" denies both, by its own cue."""
+    for event in scope.events:
+        if event.rule.kind is not Kind.BETWEEN:
+            continue
+        left = [d for d in drafts if d.end <= event.first and _plain(scope, d.end, event.first)]
+        right = [d for d in drafts if d.first >= event.end and _plain(scope, event.end, d.first)]
+        if not left or not right:
+            continue
+        nearest_left = [d for d in left if d.end == left[-1].end]
+        nearest_right = [d for d in right if d.first == right[0].first]
+        if {d.finding for d in nearest_left} == {d.finding for d in nearest_right}:
+            continue
+        for draft in (*nearest_left, *nearest_right):
+            if draft.status is None and scope.denied[draft.first] is None and draft.finding not in lexicon.kinds_of:
+                draft.status = Assertion.UNCERTAIN
+                draft.rules.append(event.rule.label)
+                draft.widen(event.first, event.end)
+
+
+def _plain(scope: Scope, first: int, end: int) -> bool:
+    """Only describing words between: no verb, comma, "and" or cue."""
+    return not any(
+        scope.is_verb(index) or scope.words[index] in {",", "and", "with"} or scope.kinds(index) & (CUES | {Kind.TERM})
+        for index in range(first, end)
+    )
