@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from radpipe import prior_report
 from radpipe.card import ModelCard
 from radpipe.codes import REPORT_ORDER, Laterality, finding_words
 from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Prior, score_words
+from radpipe.observation import Assertion
 from radpipe.report import Origin, Report, Section, SectionName, Sentence, Stance
+from radpipe.reported import PriorReport, PriorStatement
 from radpipe.study import Basis, Image, Study, View
 
 VIEW_WORDS = {View.PA: "posteroanterior (PA)", View.AP: "anteroposterior (AP)", View.LATERAL: "lateral"}
@@ -28,6 +31,19 @@ CHANGE_WORDS = {
     ChangeKind.UNCHANGED: "is unchanged within the model's repeatability",
     ChangeKind.RESOLVED: "is no longer detected",
     ChangeKind.NOT_COMPARABLE: "cannot be compared",
+}
+
+_REPORTED_WORDS = {
+    "nodule_mass": "pulmonary nodule or mass",
+    "degenerative_spine": "degenerative change of the spine",
+    "aortic_disease": "disease of the aorta",
+}
+"""Findings that reports name and no model of ours does; the others have the words of `finding_words`."""
+
+_REPORTED_STATUS = {
+    Assertion.PRESENT: "reported present",
+    Assertion.ABSENT: "reported absent",
+    Assertion.UNCERTAIN: "reported as uncertain",
 }
 
 _STANCES = {Decision.PRESENT: Stance.PRESENT, Decision.ABSENT: Stance.ABSENT, Decision.UNSURE: Stance.UNSURE}
@@ -46,6 +62,7 @@ class Material:
     why_no_prior: str | None
     card: ModelCard
     urgency: tuple[str, ...]  # finding names, most urgent first
+    prior_report: PriorReport | None = None
 
 
 def draft(material: Material, run_key: str) -> Report:
@@ -53,7 +70,7 @@ def draft(material: Material, run_key: str) -> Report:
     sections = (
         Section(SectionName.INDICATION, (_indication(material),)),
         Section(SectionName.TECHNIQUE, _technique(material)),
-        Section(SectionName.COMPARISON, (_comparison(material),)),
+        Section(SectionName.COMPARISON, (_comparison(material), *_reported(material))),
         Section(SectionName.FINDINGS, _findings(material)),
         Section(SectionName.IMPRESSION, _impression(material)),
         Section(SectionName.NOT_ASSESSED, _not_assessed(material)),
@@ -127,6 +144,38 @@ def _comparison(material: Material) -> Sentence:
     if prior.registration is not None:
         text += f"; {prior.registration.why}"
     return Sentence(_closed(text), (_seen(material.image, "search of the store", prior.sop_instance_uid),), Origin.TAGS)
+
+
+def _reported(material: Material) -> tuple[Sentence, ...]:
+    """What the report of an earlier study said of what matters now, and where the images are at odds with it. Facts of that
+    report: they carry no finding and no change of this one, and stay whatever a reader makes of the draft's findings."""
+    report = material.prior_report
+    if report is None:
+        return ()
+    odds = prior_report.disagreements(report, material.prior, material.findings, material.changes)
+    sentences = []
+    for said in prior_report.worth_saying(report, _assessed(material), odds):
+        words = _REPORTED_WORDS.get(said.finding, finding_words(said.finding))
+        side = f"{said.laterality.value} " if said.laterality else ""
+        evidence = _quoted(report, said, material.image)
+        text = f"{_capital(side + words)} was {_REPORTED_STATUS[said.status]} on {report.study_date.isoformat()}."
+        sentences.append(Sentence(text, (evidence,), Origin.TAGS))
+        change = next((c for c in odds.values() if prior_report.statement_of(report, c.finding) is said), None)
+        if change is not None:
+            text = (
+                f"The image comparison reads the {words} as {change.change.value}; the report of "
+                f"{report.study_date.isoformat()} stated it {said.status.value}."
+            )
+            compared = _seen(material.image, "comparison of scores with the prior", change.prior_sop_instance_uid)
+            sentences.append(Sentence(text, (compared, evidence), Origin.TAGS))
+    return tuple(sentences)
+
+
+def _quoted(report: PriorReport, said: PriorStatement, image: Image) -> Evidence:
+    """Where the words stand: the report, its study, the section, the characters, the quote as it is written."""
+    study = f" of study {report.study_instance_uid}" if report.study_instance_uid else ""
+    where = f", characters {said.start} to {said.end}" if said.start is not None else ""
+    return _seen(image, f'{report.source}{study}, {said.section}{where}: "{said.quote}"')
 
 
 def _findings(material: Material) -> tuple[Sentence, ...]:

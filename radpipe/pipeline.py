@@ -5,7 +5,8 @@
                 in micro-batches: decode the next while the model reads this one
     _conclude   findings, comparison, priority, draft of one study, saved in one transaction
 
-A run is keyed by content, model, rules and relevant priors (`reading.run_key`): what has been read is not read again.
+A run is keyed by content, model, rules, relevant priors and the reports of earlier studies (`reading.run_key`): what has
+been read is not read again.
 Nothing here knows of Prefect, the command line or the web; pixels never leave this module.
 """
 
@@ -18,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from radpipe import compare, detect, dicom, draft, register, triage
+from radpipe import compare, detect, dicom, draft, prior_report, register, triage
 from radpipe.errors import InputError
 from radpipe.finding import Change, Finding, Prior
 from radpipe.guard import Fault, guarded
@@ -65,9 +66,21 @@ def ingest(pipeline: Pipeline, on_file: Callable[[str], None] = lambda name: Non
     studies, orphans = dicom.group(described, aside)
     for study in studies:
         pipeline.store.add_study(study)
+    _keep_reports(pipeline, studies, described)
     pipeline.store.save_set_aside(orphans)
     # as the store has them now: what arrived earlier of the same study belongs to it
     return Ingested(tuple(pipeline.store.study(study.study_key) for study in studies), orphans)
+
+
+def _keep_reports(pipeline: Pipeline, studies: Iterable[Study], described: Iterable[dicom.Described]) -> None:
+    """Reports that came among the files, each with its study as it was grouped; not those that were set aside."""
+    by_uid = {study.study_instance_uid: study for study in studies}
+    for one in described:
+        study = by_uid.get(one.study.study_instance_uid)
+        if one.report is None or study is None or one.file.name in {item.file for item in study.set_aside}:
+            continue
+        whose = study.patient if study.patient.patient_id else None
+        pipeline.store.save_reported(replace(one.report, patient=whose, study_date=study.study_date))
 
 
 def _look(pipeline: Pipeline, ref: FileRef, content: bytes) -> dicom.Described | SetAside:
@@ -222,6 +235,8 @@ def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None,
             found, prior_findings, card, prior.registration, image.sop_instance_uid, prior.sop_instance_uid
         )
     assessed = tuple(finding for finding in found if card.label(finding.finding).assessed)
+    compared = prior.study_instance_uid if prior else None
+    reported = prior_report.choose(plan.reports, [finding.finding for finding in assessed], compared)
     priority = triage.prioritise(
         assessed,
         changes,
@@ -230,6 +245,7 @@ def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None,
         why_not=None,
         rules=pipeline.rules,
         prior_date=prior.study_date if prior else None,
+        reported=prior_report.known_before(reported, prior, found, changes),
     )
     study = with_image(plan.study, image, item.set_aside)
     material = draft.Material(
@@ -242,6 +258,7 @@ def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None,
         why_no_prior=why_no_prior,
         card=card,
         urgency=triage.urgency(pipeline.rules),
+        prior_report=reported,
     )
     total = item.decode_s + infer_s + time.perf_counter() - started
     reading = Reading(
@@ -258,6 +275,7 @@ def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None,
         model=_model_run(model),
         seconds=(("decode", round(item.decode_s, 4)), ("infer", round(infer_s, 4)), ("total", round(total, 4))),
         read_at=pipeline.clock(),
+        prior_report=reported,
     )
     return reading, settled_priors and not item.passing
 

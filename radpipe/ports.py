@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from radpipe.card import ModelCard
-from radpipe.reading import Reading
+from radpipe.reading import Reading, SignedReport
 from radpipe.report import AuditEntry, Person, Report
+from radpipe.reported import OutsideReport
 from radpipe.study import FileRef, Patient, SetAside, Study
 
 if TYPE_CHECKING:
@@ -107,6 +108,15 @@ class Store(Protocol):
 
     def save_report(self, report: Report, *, action: str, by: Person, detail: str = "") -> None:
         """A new version of a report, with its audit entry, in one transaction."""
+        ...
+
+    def save_reported(self, report: OutsideReport) -> bool:
+        """Keep a report that came from elsewhere. False if the same words of the same study were kept before."""
+        ...
+
+    def earlier_reports(self, before: Study, earlier: Sequence[Study]) -> tuple[OutsideReport | SignedReport, ...]:
+        """The reports of a patient's studies before this one, the latest first, one a study. `earlier`: the studies that
+        `patient_studies` gave; reports of studies that are not here are found by the patient."""
         ...
 
     def audit(self) -> Iterator[AuditEntry]:

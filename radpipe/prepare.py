@@ -13,13 +13,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from radpipe import dicom
+from radpipe import dicom, prior_report
 from radpipe.errors import ImageError, InputError
 from radpipe.guard import Fault, guarded
 from radpipe.parts import Pipeline
 from radpipe.ports import ImageModel, Prediction
 from radpipe.preprocess import Placement, model_input
-from radpipe.reading import ImageChoice, run_key
+from radpipe.reading import ImageChoice, SignedReport, run_key
+from radpipe.reported import OutsideReport
 from radpipe.study import Image, SetAside, Study
 from radpipe.thumbnail import thumbnail
 
@@ -34,6 +35,7 @@ class Plan:
     candidates: tuple[Image, ...]  # best first
     earlier: tuple[Study, ...]  # relevant earlier studies of the patient
     not_read_reason: str | None = None
+    reports: tuple[OutsideReport | SignedReport, ...] = ()  # of earlier studies of the patient, the latest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,17 @@ def plan_of(pipeline: Pipeline, study: Study) -> Plan:
     candidates = tuple(images[choice.sop_instance_uid] for choice in choices if choice.chosen)
     reason = None if candidates else dicom.why_not_read(study, choices, pipeline.input_spec)
     earlier: tuple[Study, ...] = ()
+    reports: tuple[OutsideReport | SignedReport, ...] = ()
     if candidates:
         studies = pipeline.store.patient_studies(study.patient, before=study)
         earlier = tuple(s for s in studies if any(choice.chosen for choice in dicom.choose(s, pipeline.input_spec)))
+        other_parts = {s.study_instance_uid for s in studies if s.body_part not in ("", pipeline.input_spec.body_part)}
+        found = pipeline.store.earlier_reports(study, studies)
+        reports = tuple(report for report in found if prior_report.study_of(report) not in other_parts)
     priors = ",".join(sorted(s.content_key for s in earlier))
-    key = run_key(study, pipeline.model_sha256, pipeline.configuration_sha256, priors)
-    return Plan(study, key, choices, candidates, earlier, reason)
+    said = prior_report.content_key(reports)
+    key = run_key(study, pipeline.model_sha256, pipeline.configuration_sha256, priors, said)
+    return Plan(study, key, choices, candidates, earlier, reason, reports)
 
 
 def prepare(pipeline: Pipeline, plan: Plan) -> Prepared:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from radpipe.finding import Change, Finding, Prior, Priority
 from radpipe.report import Report
+from radpipe.reported import PriorReport
 from radpipe.study import Study
 
 
@@ -48,6 +49,7 @@ class Reading:
     model: ModelRun | None
     seconds: tuple[tuple[str, float], ...] = ()  # decode, infer, total
     read_at: datetime | None = None
+    prior_report: PriorReport | None = None  # what the report of an earlier study says
 
     @property
     def is_read(self) -> bool:
@@ -55,8 +57,21 @@ class Reading:
         return self.not_read_reason is None
 
 
-def run_key(study: Study, model_sha256: str, configuration_sha256: str, prior_content_key: str = "") -> str:
-    """The key of a run: 24 hex digits over the study's content, the model, the configuration and the prior compared
-    with. The same input gives the same key, so that running again changes nothing."""
-    parts = (study.study_instance_uid, study.content_key, model_sha256, configuration_sha256, prior_content_key)
+@dataclass(frozen=True, slots=True)
+class SignedReport:
+    """A report that a radiologist has signed here, with the reading that it was drafted from."""
+
+    reading: Reading
+    report: Report
+
+
+def run_key(
+    study: Study, model_sha256: str, configuration_sha256: str, prior_content_key: str = "", prior_reports_key: str = ""
+) -> str:
+    """The key of a run: 24 hex digits over the study's content, the model, the configuration, the priors compared with and
+    the reports of earlier studies, if there are any. The same input gives the same key, so that running again changes
+    nothing."""
+    parts = [study.study_instance_uid, study.content_key, model_sha256, configuration_sha256, prior_content_key]
+    if prior_reports_key:
+        parts.append(prior_reports_key)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

@@ -9,6 +9,7 @@ from radpipe.codes import Code
 from radpipe.finding import Change, Evidence, Finding, Prior, Priority, Registration
 from radpipe.reading import Reading
 from radpipe.report import Status
+from radpipe.reported import PriorReport
 from radpipe.study import SetAside
 
 
@@ -36,6 +37,7 @@ def run_record(
         "not_assessed": [{"finding": f.finding, "probability": _rounded(f.probability)} for f in unstated],
         "prior": prior_record(reading.prior),
         "why_no_prior": reading.why_no_prior,
+        "prior_report": prior_report_record(reading.prior_report),
         "changes": [change_record(change) for change in reading.changes],
         "report_key": report_key or (draft.report_key if draft else None),
         "report_status": status.value if draft else None,
@@ -114,6 +116,30 @@ def prior_record(prior: Prior | None) -> dict[str, Any] | None:
         "sop_instance_uid": prior.sop_instance_uid,
         "why": prior.why,
         "registration": registration_record(prior.registration),
+    }
+
+
+def prior_report_record(prior_report: PriorReport | None) -> dict[str, Any] | None:
+    """The report of an earlier study, and what it says of each finding, verbatim."""
+    if prior_report is None:
+        return None
+    return {
+        "study_instance_uid": prior_report.study_instance_uid or None,
+        "study_date": prior_report.study_date.isoformat(),
+        "report_key": prior_report.report_key,
+        "source": prior_report.source,
+        "findings": [
+            {
+                "finding": said.finding,
+                "status": said.status.value,
+                "laterality": said.laterality.value if said.laterality else None,
+                "quote": said.quote,
+                "section": said.section,
+                "start": said.start,
+                "end": said.end,
+            }
+            for said in prior_report.statements
+        ],
     }
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class Settings:
     http_port: int = 8090
     user: str = ""  # who acts: accept, reject, edit, sign
     site: str = ""  # written as InstitutionName where the study has none
+    language_url: str = ""  # OpenAI-compatible endpoint of a language model; empty: no text is sent anywhere
+    language_model: str = ""  # its name there
+    language_api_key: str = field(default="", repr=False)  # secret
+    language_timeout_s: int = 60  # for one whole answer, 1 to 3600
+    language_file: Path = Path("")  # GGUF file for llama.cpp; empty: none
+    language_insecure: int = 0  # 1: text may go over plain http to another machine
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -53,8 +59,11 @@ class Settings:
         return hashlib.sha256(b"reading-format 1\n" + rules).hexdigest()
 
 
-_PATHS = frozenset({"store", "weights", "triage_rules"})
-_RANGES = {"threads": (0, 1024), "batch_studies": (1, 256), "dicom_port": (1, 65535), "http_port": (1, 65535)}
+_PATHS = frozenset({"store", "weights", "triage_rules", "language_file"})
+_RANGES = {
+    "threads": (0, 1024), "batch_studies": (1, 256), "dicom_port": (1, 65535), "http_port": (1, 65535),
+    "language_timeout_s": (1, 3600), "language_insecure": (0, 1),
+}  # fmt: skip
 _CHOICES = {"backend": ("auto", "onnx", "torch"), "device": ("auto", "cpu", "cuda")}
 _NOT_EMPTY = frozenset({"store", "model", "ae_title"})
 _NOT_SETTINGS = frozenset({"RADPIPE_CONFIG"})

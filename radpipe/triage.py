@@ -80,14 +80,16 @@ def prioritise(
     why_not: str | None,
     rules: Rules,
     prior_date: date | None = None,
+    reported: Mapping[str, date] | None = None,
 ) -> Priority:
     """The study's place on the worklist, from the findings that the model assesses and what changed.
 
     `why_not`: why the study was not read, or why it is unlike what the model knows. `prior_date` is for the words only.
+    `reported`: findings that an earlier report stated as present already, and of which day: they are not raised as new.
     """
     if not read:
         return _waiting(Level.NOT_READ, f"not read by a model: {why_not or 'no reason given'}", rules)
-    contributions = [_contribution(finding, changes, rules, prior_date) for finding in findings]
+    contributions = [_contribution(finding, changes, rules, prior_date, reported or {}) for finding in findings]
     counted = sorted((one for one in contributions if one), key=lambda one: (_RANK[one.level], -one.weight))
     if not findings:
         counted.append(_Contribution(Level.UNSURE, 0.0, rules.cap_minutes[Level.UNSURE], "the model assessed nothing"))
@@ -147,14 +149,14 @@ def read_rules(source: bytes | Path = RULES_PATH) -> Rules:
 
 
 def _contribution(
-    finding: Finding, changes: Sequence[Change], rules: Rules, prior_date: date | None
+    finding: Finding, changes: Sequence[Change], rules: Rules, prior_date: date | None, reported: Mapping[str, date]
 ) -> _Contribution | None:
     """What this finding adds; None if it is absent or its doubt does not count."""
     rule = rules.of(finding.finding)
     change = next((one for one in changes if one.finding == finding.finding), None)
     if finding.decision is Decision.ABSENT:
         return None
-    factor, situation, words = _against_prior(change, rules, prior_date)
+    factor, situation, words = _against_prior(change, rules, prior_date, reported.get(finding.finding))
     name = (
         f"{finding_words(finding.finding)} {score_words(finding.probability)} (threshold {score_words(finding.threshold)})"
     )
@@ -174,11 +176,16 @@ def _contribution(
     return _Contribution(level, weight, cap, f"{name}: {_WITHIN[rule.category]}{words}")
 
 
-def _against_prior(change: Change | None, rules: Rules, prior_date: date | None) -> tuple[float, str, str]:
+def _against_prior(
+    change: Change | None, rules: Rules, prior_date: date | None, reported: date | None
+) -> tuple[float, str, str]:
     """Factor of the weight, which of the rule's levels holds, and the words for it."""
     since = f" since {prior_date}" if prior_date else " since the prior"
     if change is None:
         return 1.0, "present", ""
+    if change.change is ChangeKind.NEW and reported is not None:
+        words = f"; new{since} by the images, but reported present on {reported}: not raised as new"
+        return 1.0, "present", words
     if change.change in (ChangeKind.NEW, ChangeKind.INCREASED):
         return rules.raised, "new", f"; {change.change}{since}"
     if change.change is ChangeKind.DECREASED:

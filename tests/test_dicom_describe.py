@@ -210,7 +210,9 @@ def test_the_reason_for_the_study_is_found(attributes: dict[str, Any], reason: s
     ("content", "words"),
     [
         (b"", "the file is empty: copy or send it again"),
-        (b"hello world, a report\n" * 9, "not DICOM, it looks like text: if it should be an image, export it as DICOM"),
+        (b"hello world, a report\n" * 9,
+         "not DICOM, it looks like text: if it should be an image, export it as DICOM; a report in plain text: "
+         "`radpipe report import`"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "not DICOM, it looks like a PNG picture: export the image as DICOM"),
         (b"%PDF-1.7" + b"\0" * 200,
          "not DICOM, it looks like a PDF document: a document is not read; export the images of the study as DICOM"),

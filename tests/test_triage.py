@@ -264,3 +264,39 @@ def test_a_rule_without_a_source_is_refused() -> None:
 def test_a_missing_rule_file_is_named() -> None:
     with pytest.raises(SettingsError, match=r"cannot read the triage rules .*nowhere.toml"):
         read_rules(RULES_PATH.with_name("nowhere.toml"))
+
+
+def _reported(name: str, probability: float, *changed: Change, reported: dict[str, date]) -> Priority:
+    return prioritise(
+        [_finding(name, probability)], changed, read=True, in_distribution=True, why_not=None, rules=RULES,
+        prior_date=date(2025, 11, 2), reported=reported,
+    )  # fmt: skip
+
+
+def test_what_an_earlier_report_stated_present_is_not_raised_as_new_and_says_so() -> None:
+    day = {"lung_opacity": date(2025, 11, 20)}
+    new = _change("lung_opacity", ChangeKind.NEW)
+    raised = _reported("lung_opacity", 0.6, new, reported={})
+    calm = _reported("lung_opacity", 0.6, new, reported=day)
+    alone = _reported("lung_opacity", 0.6, reported=day)
+    assert (raised.level, calm.level) == (Level.URGENT, Level.ROUTINE)
+    assert (calm.level, calm.score, calm.cap_s) == (alone.level, alone.score, alone.cap_s)  # as with no prior: never calmer
+    assert calm.reasons[0].endswith(
+        "; new since 2025-11-02 by the images, but reported present on 2025-11-20: not raised as new"
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [ChangeKind.INCREASED, ChangeKind.UNCHANGED, ChangeKind.DECREASED, ChangeKind.NOT_COMPARABLE]
+)
+def test_an_earlier_report_touches_nothing_but_what_is_new(kind: ChangeKind) -> None:
+    changed = _change("pleural_effusion", kind)
+    day = {"pleural_effusion": date(2025, 11, 20)}
+    assert _reported("pleural_effusion", 0.6, changed, reported=day) == _reported(
+        "pleural_effusion", 0.6, changed, reported={}
+    )
+
+
+def test_a_pneumothorax_stays_stat_whatever_was_reported() -> None:
+    new = _change("pneumothorax", ChangeKind.NEW)
+    assert _reported("pneumothorax", 0.6, new, reported={"pneumothorax": date(2025, 11, 20)}).level is Level.STAT

@@ -29,6 +29,7 @@ examples:
   radpipe run /mnt/inbox --json | jq .     one JSON line a study
   radpipe report show KEY --as html -o draft.html
   radpipe sign KEY --user lee              sign a draft; SR and FHIR go to the outbox
+  radpipe structure report.txt --as text   what a free-text report says, coded, with its quotes
 
 Not a medical device. Nothing that radpipe writes is final until a radiologist has signed it.
 """
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, with examples."""
-    from radpipe.cli import admin, evaluate, people, reading, reports
+    from radpipe.cli import admin, evaluate, people, reading, reports, structure
 
     formatter = _formatter()
     parser = argparse.ArgumentParser(
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radpipe {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     common = _common()
-    for module in (reading, reports, people, evaluate, admin):
+    for module in (reading, reports, structure, people, evaluate, admin):
         module.add_commands(commands, common, formatter)
     return parser
 
@@ -116,7 +117,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _formatter() -> type[argparse.HelpFormatter]:
     """Coloured help on a terminal; plain text elsewhere, where rich need not be loaded."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+    if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return argparse.RawDescriptionHelpFormatter
     from rich_argparse import RawDescriptionRichHelpFormatter
 

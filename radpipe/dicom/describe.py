@@ -15,7 +15,9 @@ from pydicom.uid import UID
 from radpipe.dicom import facts, text
 from radpipe.dicom.extent import MAX_PIXELS, check_extent, undecodable
 from radpipe.dicom.parse import MEDIA_STORAGE_DIRECTORY, InstanceError, Parsed, parse, quiet
+from radpipe.dicom.report import outside_report
 from radpipe.errors import InputError
+from radpipe.reported import OutsideReport
 from radpipe.study import FileRef, Image, Patient, SetAside, Study
 
 _MODALITY_OF_CLASS = {
@@ -71,6 +73,7 @@ class Described:
     image: Image | None
     why_no_image: str = ""
     rejects: tuple[tuple[str, str], ...] = ()  # (SOPInstanceUID, why) of instances that this one withdraws
+    report: OutsideReport | None = None  # what a person wrote of the study, if this is an SR document
 
 
 def describe(content: bytes, ref: FileRef) -> Described:
@@ -112,8 +115,9 @@ def _described(parsed: Parsed, sha256: str, ref: FileRef) -> Described:
     image = None
     if not why_no_image:
         image = _image(parsed, ref, sha256, modality, sop_class, sop_uid, series_uid)
+    study = _study(dataset, study_uid, modality)
     return Described(
-        study=_study(dataset, study_uid, modality),
+        study=study,
         file=ref,
         sha256=sha256,
         sop_class_uid=sop_class,
@@ -123,6 +127,7 @@ def _described(parsed: Parsed, sha256: str, ref: FileRef) -> Described:
         image=image,
         why_no_image=why_no_image,
         rejects=_rejects(dataset) if sop_class == _KEY_OBJECTS else (),
+        report=outside_report(dataset, sop_class, study),
     )
 
 

@@ -67,6 +67,8 @@ def what_to_do(words: str) -> str:
         return "export the image as DICOM"
     if words == "a PDF document":
         return "a document is not read; export the images of the study as DICOM"
+    if words == "text":
+        return "if it should be an image, export it as DICOM; a report in plain text: `radpipe report import`"
     return "if it should be an image, export it as DICOM"
 
 

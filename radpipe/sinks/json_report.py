@@ -52,6 +52,7 @@ def document(reading: Reading, report: Report) -> dict[str, Json]:
         ],
         "prior": plain(reading.prior),
         "why_no_prior": reading.why_no_prior,
+        "prior_report": plain(reading.prior_report),
         "changes": plain(reading.changes),
         "priority": plain(reading.priority),
         "not_read_reason": reading.not_read_reason,

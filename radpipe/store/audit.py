@@ -30,7 +30,8 @@ MACHINE = "radpipe"
 
 _HEAD_ROW = "audit_head"
 _PAGE = 1000
-_RECORDED = re.compile(r"(study|reading|report|person|delivery)((?: \w+=\S+)*) sha256=([0-9a-f]{64})(?:; .*)?", re.DOTALL)
+_DOCUMENTS = "study|reading|reported|report|person|delivery"
+_RECORDED = re.compile(rf"({_DOCUMENTS})((?: \w+=\S+)*) sha256=([0-9a-f]{{64}})(?:; .*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ StoreError when the database cannot be used.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,10 @@ from types import TracebackType
 from sqlalchemy import select
 
 from radpipe.errors import AuditBroken, StoreError
-from radpipe.reading import Reading
+from radpipe.reading import Reading, SignedReport
 from radpipe.report import AuditEntry, Correction, Person, Report, Status
-from radpipe.store import audit, codec, outbox, people, reports, studies
+from radpipe.reported import OutsideReport
+from radpipe.store import audit, codec, outbox, people, reported, reports, studies
 from radpipe.store.audit import AuditHead
 from radpipe.store.database import Database
 from radpipe.store.outbox import Delivery, Queued
@@ -214,6 +215,40 @@ class SqlStore:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return tuple((key, codec.decode(Correction, document)) for key, document in rows)
+
+    # -- reports from elsewhere
+
+    def save_reported(self, report: OutsideReport, *, by: Person | None = None) -> bool:
+        """Keep a report that came from elsewhere. False if the same words of the same study were kept before."""
+        with self._database.write() as connection:
+            return reported.add(connection, report, by=by.user if by else audit.MACHINE, at=self._clock())
+
+    def withdraw_reported(self, reported_key: str, *, back: bool = False, by: Person | None = None) -> bool:
+        """Take such a report back: it is not used (`back`: used again). False if nothing changed. Raises UnknownKey."""
+        with self._database.write() as connection:
+            actor = by.user if by else audit.MACHINE
+            return reported.withdraw(connection, reported_key, back=back, by=actor, at=self._clock())
+
+    def reported(self, reported_key: str) -> OutsideReport | None:
+        """The report from elsewhere of this key, or None."""
+        with self._database.read() as connection:
+            return reported.get(connection, reported_key)
+
+    def earlier_reports(self, before: Study, earlier: Sequence[Study]) -> tuple[OutsideReport | SignedReport, ...]:
+        """The reports of the patient's earlier studies, the latest study first, one a study: ours if signed, else the last
+        from elsewhere. `earlier`: as `patient_studies` gives them; of studies that are not here the patient tells."""
+        with self._database.read() as connection:
+            return reported.earlier(connection, before, earlier)
+
+    def studies_by_accession_number(self) -> dict[str, tuple[str, ...]]:
+        """StudyInstanceUIDs by accession number, of all studies that have one."""
+        with self._database.read() as connection:
+            return studies.by_accession_number(connection)
+
+    def has_patient(self, patient: Patient) -> bool:
+        """True if a study of this PatientID and issuer is here."""
+        with self._database.read() as connection:
+            return studies.has_patient(connection, patient)
 
     # -- outbox
 

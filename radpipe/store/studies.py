@@ -63,7 +63,7 @@ def get(connection: Connection, key: str) -> Study:
 
 def of_patient(connection: Connection, patient: Patient, before: Study) -> tuple[Study, ...]:
     """Studies that surely are this patient's and surely are earlier than `before`; the latest first."""
-    key = _patient_key(patient)
+    key = patient_key(patient)
     if key is None or before.study_date is None:
         return ()
     query = select(studies.c.document).where(
@@ -78,7 +78,32 @@ def of_patient(connection: Connection, patient: Patient, before: Study) -> tuple
 
 def same_patient(one: Patient, other: Patient) -> bool:
     """Same PatientID and issuer, and neither birth date nor sex contradict. An empty PatientID is nobody's."""
-    return _patient_key(one) is not None and _patient_key(one) == _patient_key(other) and not _contradict(one, other)
+    return patient_key(one) is not None and patient_key(one) == patient_key(other) and not _contradict(one, other)
+
+
+def patient_key(patient: Patient) -> str | None:
+    """SHA-256 of PatientID and issuer without padding (PS3.5 6.2, LO: leading and trailing spaces mean nothing); None
+    without a PatientID."""
+    if not patient.patient_id.strip():
+        return None
+    return codec.sha256(codec.canonical([patient.patient_id.strip(), patient.issuer_of_patient_id.strip()]))
+
+
+def by_accession_number(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """The UIDs of all studies that have an accession number, by it: one pass over the documents."""
+    found: dict[str, list[str]] = {}
+    query = select(studies.c.study_instance_uid, studies.c.document).order_by(studies.c.arrival)
+    for uid, document in connection.execution_options(yield_per=500).execute(query):
+        if number := json.loads(document).get("accession_number"):
+            found.setdefault(number, []).append(uid)
+    return {number: tuple(uids) for number, uids in found.items()}
+
+
+def has_patient(connection: Connection, patient: Patient) -> bool:
+    """True if a study of this PatientID and issuer is here."""
+    key = patient_key(patient)
+    query = select(studies.c.study_key).where(studies.c.patient_key == key).limit(1)
+    return key is not None and connection.execute(query).first() is not None
 
 
 def merged(stored: Study, found: Study) -> Study:
@@ -153,7 +178,7 @@ def _record(connection: Connection, action: str, study: Study, at: datetime, *, 
         detail=audit.detail_of("study", content_digest(document), counts),
     )
     values = {
-        "patient_key": _patient_key(study.patient),
+        "patient_key": patient_key(study.patient),
         "study_date": study.study_date,
         "content_key": study.content_key,
         "document": document,
@@ -196,13 +221,6 @@ def _keep_instances(connection: Connection, study: Study, at: datetime) -> None:
             connection.execute(update(instances).where(of_study, this).values(**values))
     if fresh:
         connection.execute(insert(instances), list(fresh.values()))
-
-
-def _patient_key(patient: Patient) -> str | None:
-    """SHA-256 of PatientID and issuer without padding (PS3.5 6.2, LO: leading and trailing spaces mean nothing)."""
-    if not patient.patient_id.strip():
-        return None
-    return codec.sha256(codec.canonical([patient.patient_id.strip(), patient.issuer_of_patient_id.strip()]))
 
 
 def _contradict(one: Patient, other: Patient) -> bool:

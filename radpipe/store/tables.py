@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -167,6 +167,17 @@ sign_offs = Table(
     Column("by_user", Text, nullable=False),
     Column("signed_at", UtcDateTime, nullable=False),
     ForeignKeyConstraint(["report_key", "version"], ["reports.report_key", "reports.version"]),
+)
+
+reported = Table(
+    "reported",  # reports from elsewhere
+    metadata,
+    Column("reported_key", KEY, primary_key=True),
+    Column("study_key", KEY, index=True),  # no foreign key: its study need not be here; NULL: known by accession number
+    Column("patient_key", DIGEST, index=True),  # as in `studies`; NULL: whose it is follows from its study
+    Column("document", Text, nullable=False),
+    Column("sequence", Integer, nullable=False, unique=True),  # audit sequence of its last change
+    Column("saved_at", UtcDateTime, nullable=False),
 )
 
 outbox = Table(

@@ -11,13 +11,14 @@ from radpipe.report import Report
 from radpipe.store import audit, codec
 from radpipe.store.reports import is_new_sign_off, new_corrections
 from radpipe.store.studies import content_digest
-from radpipe.store.tables import corrections, outbox, people, reports, runs, sign_offs, studies
+from radpipe.store.tables import corrections, outbox, people, reported, reports, runs, sign_offs, studies
 
 
 def verify(connection: Connection, expected: audit.AuditHead | None = None) -> int:
     """How many entries the trail has, all proven. Raises AuditBroken naming the first broken entry.
 
-    Proves studies, readings, report versions with status, corrections and sign-offs, people and queued deliveries.
+    Proves studies, readings, report versions with status, corrections and sign-offs, reports from elsewhere, people and
+    queued deliveries.
     Not proven: what merely repeats them (findings, instances) or is no record (where files are, delivery attempts).
     """
     latest: dict[str, tuple[int, str]] = {}
@@ -56,6 +57,8 @@ def _documents(connection: Connection) -> Iterator[tuple[str, str]]:
         yield audit.subject("report", key, {"version": version}), codec.sha256(document)
     for user, document in stream.execute(select(people.c.user, people.c.document)):
         yield audit.subject("person", user), codec.sha256(document)
+    for key, document in stream.execute(select(reported.c.reported_key, reported.c.document)):
+        yield audit.subject("reported", key), codec.sha256(document)
     for row in stream.execute(select(outbox)):
         keys = {"version": row.version, "destination": row.destination, "kind": row.kind}
         yield audit.subject("delivery", row.report_key, keys), codec.sha256(bytes(row.content))

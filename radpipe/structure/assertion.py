@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from radpipe.observation import Assertion
@@ -60,15 +61,18 @@ def _nearer(doubt: Event, denial: Event, draft: Draft) -> bool:
 
 def alternatives(scope: Scope, drafts: Sequence[Draft], lexicon: Lexicon) -> None:
     """ "Scarring or atelectasis": neither is certain. "No effusion or pneumothorax" denies both, by its own cue."""
+    ends = sorted({draft.end for draft in drafts})
+    firsts = sorted({draft.first for draft in drafts})
     for event in scope.events:
         if event.rule.kind is not Kind.BETWEEN:
             continue
-        left = [d for d in drafts if d.end <= event.first and _plain(scope, d.end, event.first)]
-        right = [d for d in drafts if d.first >= event.end and _plain(scope, event.end, d.first)]
-        if not left or not right:
+        left, right = bisect_right(ends, event.first) - 1, bisect_left(firsts, event.end)
+        if left < 0 or right == len(firsts):
             continue
-        nearest_left = [d for d in left if d.end == left[-1].end]
-        nearest_right = [d for d in right if d.first == right[0].first]
+        if not _plain(scope, ends[left], event.first) or not _plain(scope, event.end, firsts[right]):
+            continue
+        nearest_left = [draft for draft in drafts if draft.end == ends[left]]
+        nearest_right = [draft for draft in drafts if draft.first == firsts[right]]
         if {d.finding for d in nearest_left} == {d.finding for d in nearest_right}:
             continue
         for draft in (*nearest_left, *nearest_right):

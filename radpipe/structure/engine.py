@@ -29,11 +29,12 @@ def structure_report(report_id: str, text: str, lexicon: Lexicon) -> StructuredR
     told: list[Communication] = []
     previous: list[Draft] = []
     part = None
+    silent = 0  # sentences since the last that spoke of a finding
     for sentence in sentences(text, spans):
         if sentence.part in SILENT:
             continue
         if sentence.part is not part:
-            previous, part = [], sentence.part
+            previous, part, silent = [], sentence.part, 0
         found = read_sentence(sentence, lexicon, previous)
         for draft in found:
             kept = drafts.setdefault(draft.finding, [])
@@ -41,7 +42,7 @@ def structure_report(report_id: str, text: str, lexicon: Lexicon) -> StructuredR
                 kept.append(draft)
         asked.extend(recommendations(sentence, text))
         told.extend(communications(sentence, text))
-        previous = found
+        previous, silent = (found, 0) if found else (previous if silent < 1 else [], silent + 1)
     _place_explanations(drafts)
     observations = []
     for finding in lexicon.order:

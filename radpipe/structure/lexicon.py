@@ -90,7 +90,7 @@ class Rule:
     change: ChangeKind | None = None
     location: Location | None = None
     device: Device | None = None
-    sign: bool = False  # only a sign of the finding: not said beside the finding's name ("calcification may be a granuloma")
+    sign: bool = False  # a mere sign of the finding ("calcification"), or a weak word of change ("again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,9 @@ def _common_rules() -> Iterator[tuple[str, Rule]]:
     for name, table in changes.items():
         change = None if name == "blanket" else _member(ChangeKind, name, _COMMON / "change.toml")
         kind = Kind.IGNORED if change is None else Kind.CHANGE
-        yield from ((phrase, Rule(kind, f"change, {name}: {phrase}", change=change)) for phrase in table["words"])
+        for key in ("words", "weak"):
+            for phrase in table.get(key, ()):
+                yield phrase, Rule(kind, f"change, {name}: {phrase}", change=change, sign=key == "weak")
 
 
 def _places(path: Path) -> Iterator[tuple[str, Rule]]:

@@ -19,6 +19,7 @@ from radpipe.structure.text import Sentence
 _STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 _TERMS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.OTHER})
 _ENDS_LIST = frozenset({Kind.STOP, Kind.DENIES, Kind.TERM, Kind.CLAUSE, Kind.DOUBTS, Kind.LINKS})
+_DESCRIBES = frozenset({Kind.SIDE, Kind.PLACE, Kind.DEGREE})
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
 UNNAMED_DEVICE = "line or tube"
 
@@ -39,6 +40,7 @@ class Draft:
     sides: list[Laterality] = field(default_factory=list)
     severity: Severity | None = None
     change: ChangeKind | None = None
+    weak_change: bool = False  # said by a word like "again"
     places: list[Location] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
     device: Device | None = None
@@ -107,7 +109,7 @@ def _states(sentence: Sentence, scope: Scope) -> list[Draft]:
         here = [state.rule for state in states if state.first == first and state.end == end]
         left = [s for s in subjects if floor <= s.first and s.end <= first and _speaks_of(scope, s, first)]
         ceiling = spans[number + 1][0] if number + 1 < len(spans) else len(words)
-        right = _following(scope, subjects, end, ceiling)
+        right = _following(scope, subjects, end, ceiling, normal=any(rule.kind is Kind.NORMAL for rule in here))
         if (
             left
             and right
@@ -144,15 +146,18 @@ def _speaks_of(scope: Scope, subject: Event, state: int) -> bool:
 
 def _joined(scope: Scope, first: int, end: int) -> bool:
     """Whether a state at `end` can speak of a subject that ends at `first`: no denial or finding of its own lies between."""
+    blocks = {Kind.STOP, Kind.LINKS, Kind.NAMES}
+    if scope.words[end] != "without":  # "osseous structures show degenerative change without acute abnormality"
+        blocks.add(Kind.TERM)
     return not any(
-        event.rule.kind in {Kind.TERM, Kind.STOP, Kind.LINKS, Kind.NAMES}
+        event.rule.kind in blocks
         and first <= event.first < end
         and Kind.SUBJECT not in scope.kinds(event.first)
         for event in scope.events
     )
 
 
-def _following(scope: Scope, subjects: Sequence[Event], start: int, ceiling: int) -> list[Event]:
+def _following(scope: Scope, subjects: Sequence[Event], start: int, ceiling: int, *, normal: bool) -> list[Event]:
     """The subjects of a list that begins right after a state."""
     found: list[Event] = []
     index = start
@@ -166,7 +171,8 @@ def _following(scope: Scope, subjects: Sequence[Event], start: int, ceiling: int
             continue
         if scope.is_verb(index) or kinds & _ENDS_LIST or (found and Kind.CHANGE in kinds):
             break
-        if not found and index - start >= 4:
+        describes = normal or kinds & _DESCRIBES or scope.words[index] in {"of", "the", "in"}
+        if not found and (index - start >= 4 or not describes):
             break
         index += 1
     return found

@@ -76,11 +76,11 @@ def attribute(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> None
         for event in (*inside, *modifiers):
             if start <= event.first < end:
                 for draft in group:
-                    _modify(scope, draft, event)
+                    _modify(scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding == "edema")
         for event in modifiers:
             if event.rule.kind is Kind.CHANGE and end <= event.first < after:
                 for draft in group:
-                    _modify(scope, draft, event)
+                    _modify(scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding == "edema")
         for first, last, size in measured:
             if start <= first < end:
                 for draft in group:
@@ -149,7 +149,7 @@ def _split(scope: Scope, first: int, end: int) -> int:
     return first
 
 
-def _modify(scope: Scope, draft: Draft, event: Event) -> None:
+def _modify(scope: Scope, draft: Draft, event: Event, *, unnamed: bool) -> None:
     rule = event.rule
     if rule.kind is Kind.SIDE or rule.kind is Kind.PLACE:
         if rule.laterality is not None:
@@ -174,8 +174,10 @@ def _modify(scope: Scope, draft: Draft, event: Event) -> None:
             ):
                 return
             draft.status = Assertion.ABSENT
+        if rule.sign and rule.change is ChangeKind.INCREASED and unnamed:
+            return
         if draft.change is None or draft.change is ChangeKind.UNCHANGED:
-            draft.change = rule.change
+            draft.change, draft.weak_change = rule.change, rule.sign
     draft.rules.append(rule.label)
     draft.widen(event.first, event.end)
 

@@ -16,6 +16,7 @@ from radpipe.structure.mentions import Draft
 from radpipe.structure.scope import Event, Scope
 
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
+_BESIDE = frozenset({"associated", "underlying", "adjacent", "subjacent"})
 _PRONOUNS = frozenset(
     {
         "this",
@@ -136,7 +137,7 @@ def coordinated(scope: Scope, first: int, end: int) -> bool:
 def _with(scope: Scope, first: int, end: int) -> bool:
     """ "With", "with associated": what follows lies where the finding before lies."""
     between = scope.words[first:end]
-    return "with" in between and not any(
+    return ("with" in between or not _BESIDE.isdisjoint(between)) and not any(
         scope.is_verb(index) or scope.kinds(index) & {Kind.DENIES, Kind.NAMES} for index in range(first, end)
     )
 
@@ -171,7 +172,8 @@ def explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft], 
                 continue
         elif previous and _refers_back(scope, group[0].first):
             named = False
-            sources = [draft for draft in previous if draft.status is not Assertion.ABSENT][-1:]
+            about = {draft.finding for draft in group}
+            sources = [draft for draft in previous if draft.status is not Assertion.ABSENT and draft.finding not in about][-1:]
         else:
             continue
         listed = [
@@ -181,14 +183,15 @@ def explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft], 
             for source in sources:
                 if source.finding == target.finding and source.sign:
                     source.named = True
-                    _inherit(source, target, change=True)
+                    _inherit(source, target, degree=True, change=True)
                 if (
                     source.finding == target.finding
                     or source.status is Assertion.ABSENT
                     or target.status is Assertion.ABSENT
                 ):
                     continue
-                _inherit(source, target, change=named)
+                unnamed = source.finding in lexicon.named
+                _inherit(source, target, degree=unnamed, change=unnamed and (named or not source.weak_change))
                 allowed = lexicon.named.get(source.finding, frozenset())
                 if named and scope.doubted[target.first] is None and (target.finding in allowed or "*" in allowed):
                     source.named = True
@@ -215,10 +218,10 @@ def _refers_back(scope: Scope, end: int) -> bool:
     )
 
 
-def _inherit(source: Draft, target: Draft, *, change: bool) -> None:
+def _inherit(source: Draft, target: Draft, *, degree: bool, change: bool) -> None:
     if not target.sides and not target.places:
         target.sides, target.places = list(source.sides), list(source.places)
-    if target.severity is None:
+    if degree and target.severity is None:
         target.severity = source.severity
     if change and target.change is None:
         target.change = source.change
@@ -228,13 +231,13 @@ def _inherit(source: Draft, target: Draft, *, change: bool) -> None:
 def change_alone(words: Sequence[str], events: Sequence[Event], previous: Sequence[Draft]) -> None:
     """ "Small right effusion. No change.": a sentence of change alone speaks of the finding before it."""
     changes = [event for event in events if event.rule.kind is Kind.CHANGE]
-    if not changes or not previous or len(words) > 12:
+    if not changes or not previous:
         return
     rest = len(words) - sum(event.end - event.first for event in changes)
-    if rest > 2 and words[0] not in _PRONOUNS:
+    if (rest > 2 and len(words) > 6 and words[0] not in _PRONOUNS) or changes[0].first > 8:
         return
     last = previous[-1]
     for draft in previous:
-        if draft.end == last.end and draft.status is not Assertion.ABSENT and draft.change is None:
-            draft.change = changes[0].rule.change
+        if draft.end == last.end and draft.status is not Assertion.ABSENT and (draft.change is None or draft.weak_change):
+            draft.change, draft.weak_change = changes[0].rule.change, changes[0].rule.sign
             draft.rules.append(changes[0].rule.label)

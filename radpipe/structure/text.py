@@ -19,7 +19,7 @@ from radpipe.observation import Part, PartSpan
 
 SECTIONS_PATH = Path(__file__).parent / "lexicon" / "common" / "sections.toml"
 
-LONGEST = 300
+LONGEST = 100
 """Words in a sentence; more are cut there."""
 
 SILENT = frozenset({Part.INDICATION, Part.TECHNIQUE, Part.COMPARISON})
