@@ -20,7 +20,7 @@ STAGES = {
     "dicom", "preprocess", "detect", "compare", "register", "triage", "draft", "review", "record", "settle", "thumbnail",
     "structure", "prior_report",
 }  # fmt: skip
-EDGES = {"sources", "models", "sinks", "store"}
+EDGES = {"sources", "models", "sinks", "store", "language"}
 PIPELINE = {"pipeline", "parts", "prepare", "guard"}
 COMPOSITION = {"desk", "cli", "__main__", "flows", "demo"}
 WORKBENCH = {"train", "evaluate", "samples"}

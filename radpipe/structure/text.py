@@ -25,11 +25,18 @@ LONGEST = 100
 SILENT = frozenset({Part.INDICATION, Part.TECHNIQUE, Part.COMPARISON})
 """Parts that assert nothing about today's image."""
 
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,]\d+)*|\n[ \t]*(?:\r?\n[ \t\r]*)*|[^\w\s]")
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,]\d+)*|(?<![\w.])\.\d+|\n[ \t]*(?:\r?\n[ \t\r]*)*|[^\w\s]")
 _ABBREVIATIONS = frozenset({
-    "dr", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca", "incl",
+    "dr", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca", "incl", "drs", "mos", "wks",
+    "yrs", "hrs",
     "min", "max",
 })  # fmt: skip
+_COUNTED = frozenset("level levels least of rib ribs grade type t l c to approximately".split()) | {
+    "-",
+    ":",
+    "/",
+    ".",
+}  # before a number that opens no item of a list
 _OPEN = frozenset(
     [
         "a",
@@ -121,7 +128,7 @@ def _sentences(text: str, span: PartSpan) -> Iterator[Sentence]:
     stop_at = span.end
     for match in _WORD.finditer(text, span.start, stop_at):
         raw = match[0]
-        first = raw[0]
+        first = raw[0] if raw[0] != "." or len(raw) == 1 else "0"  # ".5 cm" is a number
         at, end = match.span()
         if first == "-" and words and ends[-1] == at and text[at - 1].isalpha() and text[end : end + 1].isalpha():
             continue  # the hyphen of a compound word
@@ -180,22 +187,7 @@ def _breaks(text: str, line_break: str, words: list[str], end: int, stop: int) -
 def _is_item(text: str, words: list[str], end: int, stop: int) -> bool:
     """ "... acute disease 2. Changes of": a number, a stop, then a capital: the next item of a list."""
     following = text[end : min(end + 3, stop)].lstrip()
-    return words[-2] not in {
-        "level",
-        "levels",
-        "least",
-        "of",
-        "rib",
-        "ribs",
-        "grade",
-        "type",
-        "t",
-        "l",
-        "c",
-        "to",
-        "-",
-        "approximately",
-    } and (bool(following) and (following[0].isupper()) and text[end : end + 1].isspace())
+    return words[-2] not in _COUNTED and bool(following) and following[0].isupper() and text[end : end + 1].isspace()
 
 
 def _ends(text: str, words: list[str], at: int, end: int, stop: int) -> bool:
@@ -204,8 +196,11 @@ def _ends(text: str, words: list[str], at: int, end: int, stop: int) -> bool:
     last = words[-1]
     if last in _ABBREVIATIONS and text[at] == "." and following != "\n" and end < stop:
         return last == "no" and not text[end : end + 3].lstrip()[:1].isdigit()
-    if len(last) == 1 and last.isalpha() and following.isalpha():
-        return False
+    if len(last) == 1 and last.isalpha():
+        if following.isalpha():
+            return False  # the first of "p.m."
+        if len(words) > 2 and words[-2] == ".":  # "3 p.m. on", "Dr. A. Smith"
+            return words[-3] not in _ABBREVIATIONS and (end >= stop or text[end : end + 3].lstrip()[:1].isupper())
     return not (following.islower() or (following.isdigit() and last.isdigit()))
 
 
