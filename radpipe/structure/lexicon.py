@@ -11,7 +11,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -120,6 +120,7 @@ class Lexicon:
     phrases: Phrases[Rule]
     modifiers: Phrases[Rule]  # side, degree and place alone: what a longer term holds ("biapical pleural thickening")
     folder: Path
+    memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)  # see reader.py
 
     @property
     def codes(self) -> Mapping[str, Code]:
@@ -127,6 +128,7 @@ class Lexicon:
         return {name: entry.code for name, entry in self.findings.items()}
 
 
+@cache
 def lexicon_names() -> tuple[str, ...]:
     """The lexicons that ship with radpipe."""
     return tuple(sorted(path.parent.name for path in LEXICONS.glob("*/lexicon.toml")))

@@ -50,6 +50,14 @@ class Draft:
     source: str = ""  # the finding that this one may explain
     unlisted: bool = False  # no finding of the lexicon: it bounds the others' words, and may name them
 
+    def again(self, sentence: Sentence) -> Draft:
+        """The same mention in another sentence of the same words."""
+        return Draft(  # dataclasses.replace() takes five times as long, and this is most of what a known sentence costs
+            self.finding, self.first, self.end, self.status, sentence, self.supposed, self.named, self.from_words,
+            self.to_words, list(self.sides), self.severity, self.change, self.weak_change, list(self.places),
+            list(self.sizes), self.device, list(self.rules), self.subject, self.sign, self.source, self.unlisted,
+        )  # fmt: skip
+
     def widen(self, first: int, end: int) -> None:
         """Let the quote hold these words too."""
         self.from_words = min(self.from_words, first)
@@ -150,9 +158,7 @@ def _joined(scope: Scope, first: int, end: int) -> bool:
     if scope.words[end] != "without":  # "osseous structures show degenerative change without acute abnormality"
         blocks.add(Kind.TERM)
     return not any(
-        event.rule.kind in blocks
-        and first <= event.first < end
-        and Kind.SUBJECT not in scope.kinds(event.first)
+        event.rule.kind in blocks and first <= event.first < end and Kind.SUBJECT not in scope.kinds(event.first)
         for event in scope.events
     )
 

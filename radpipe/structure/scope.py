@@ -7,7 +7,7 @@ cardiomegaly" denies one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from radpipe.observation import Severity
@@ -45,6 +45,7 @@ _ARTICLES = frozenset(
     }
 )
 _ORS = frozenset({"or", "nor", "versus", "vs", "/"})
+_NONE: frozenset[Kind] = frozenset()
 _LOOK_AHEAD = 16  # words in which the "or" of a list must come
 
 
@@ -57,6 +58,7 @@ class Scope:
         self._at: dict[int, list[Event]] = {}
         for event in events:
             self._at.setdefault(event.first, []).append(event)
+        self._kinds = {first: {event.rule.kind for event in here} for first, here in self._at.items()}
         self._verbs = lexicon.verbs
         self.clause = self._clauses()
         count = len(words)
@@ -66,9 +68,9 @@ class Scope:
         for event in events:
             self._mark(event)
 
-    def kinds(self, at: int) -> set[Kind]:
+    def kinds(self, at: int) -> Set[Kind]:
         """Kinds of the phrases that begin at this word."""
-        return {event.rule.kind for event in self._at.get(at, ())}
+        return self._kinds.get(at, _NONE)
 
     def is_verb(self, at: int) -> bool:
         """Whether the word is a finite verb."""
@@ -92,13 +94,13 @@ class Scope:
 
     def _clauses(self) -> list[int]:
         """A number for each word: a clause ends where another with a subject and a verb of its own begins."""
-        words, at = self.words, self._at
+        words, at, all_kinds = self.words, self._at, self._kinds
         numbers: list[int] = []
         number, complete, denial = 0, False, False
         subjects: set[str] = set()
         for index, word in enumerate(words):
             here = at.get(index)
-            kinds = {event.rule.kind for event in here} if here else ()
+            kinds = all_kinds.get(index, _NONE)
             if Kind.CLAUSE in kinds and numbers:
                 number, complete, denial = number + 1, False, False
             elif (

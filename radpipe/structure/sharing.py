@@ -170,10 +170,12 @@ def explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft], 
                 continue
             if Kind.STOP in kinds and not named and Kind.LINKS not in kinds:
                 continue
-        elif previous and _refers_back(scope, group[0].first):
+        elif previous and refers_back(scope, group[0].first):
             named = False
             about = {draft.finding for draft in group}
-            sources = [draft for draft in previous if draft.status is not Assertion.ABSENT and draft.finding not in about][-1:]
+            sources = [draft for draft in previous if draft.status is not Assertion.ABSENT and draft.finding not in about][
+                -1:
+            ]
         else:
             continue
         listed = [
@@ -210,7 +212,7 @@ def _listed(scope: Scope, groups: list[list[Draft]], number: int, later: list[Dr
     return True
 
 
-def _refers_back(scope: Scope, end: int) -> bool:
+def refers_back(scope: Scope, end: int) -> bool:
     """ "This may represent ...": a pronoun and then a cue, before the sentence's first finding."""
     cue = next((index for index in range(end) if scope.kinds(index) & {Kind.LINKS, Kind.NAMES, Kind.DOUBTS}), None)
     return cue is not None and (

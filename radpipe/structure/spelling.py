@@ -38,7 +38,12 @@ class Spelling:
             return word
         if len(word) > 3 and word.endswith("s") and word[-2] not in "su" and word[:-1] in self._vocabulary:
             return word[:-1]
-        if word in self._vocabulary or not _SHORTEST_SLIP <= len(word) <= _LONGEST_SLIP or word in self._distinct or not word.isalpha():
+        if (
+            word in self._vocabulary
+            or not _SHORTEST_SLIP <= len(word) <= _LONGEST_SLIP
+            or word in self._distinct
+            or not word.isalpha()
+        ):
             return word
         near = {known for cut in _cuts(word) for known in self._slips.get(cut, ()) if _one_slip(word, known)}
         return self._find(near.pop()) if len(near) == 1 else word

@@ -128,8 +128,18 @@ def _sentences(text: str, span: PartSpan) -> Iterator[Sentence]:
     stop_at = span.end
     for match in _WORD.finditer(text, span.start, stop_at):
         raw = match[0]
-        first = raw[0] if raw[0] != "." or len(raw) == 1 else "0"  # ".5 cm" is a number
+        first = raw[0]
         at, end = match.span()
+        if first.isalpha():
+            words.append(raw.lower())
+            starts.append(at)
+            ends.append(end)
+            if len(words) >= 2 * LONGEST:
+                yield Sentence(words, starts, ends, span.part, item)
+                words, starts, ends, item = [], [], [], False
+            continue
+        if first == "." and len(raw) > 1:
+            first = "0"  # ".5 cm" is a number
         if first == "-" and words and ends[-1] == at and text[at - 1].isalpha() and text[end : end + 1].isalpha():
             continue  # the hyphen of a compound word
         if first == "\n":
