@@ -39,6 +39,8 @@ def judge(scope: Scope, draft: Draft) -> bool:
             draft.widen(doubt.first, doubt.end)
         else:
             draft.status = Assertion.PRESENT
+    elif draft.status is Assertion.UNCERTAIN and doubt is not None:
+        draft.rules.append(doubt.rule.label)
     elif draft.status is Assertion.UNCERTAIN and denial is not None:
         draft.status = Assertion.ABSENT
         draft.rules.append(denial.rule.label)

@@ -74,7 +74,7 @@ def attribute(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> None
         start, end = min(start, inner), max(end, anchor.end)
         inside = _inside(scope, anchor, lexicon)
         for event in (*inside, *modifiers):
-            if start <= event.first < end:
+            if start <= event.first < end and not _is_of_another(scope, event, anchor.first):
                 for draft in group:
                     _modify(scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding == "edema")
         for event in modifiers:
@@ -92,6 +92,11 @@ def attribute(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> None
                 if placed is not None:
                     draft.device = Device(draft.device.kind, draft.device.code, placed[2])
                     draft.widen(placed[0], placed[1])
+
+
+def _is_of_another(scope: Scope, event: Event, anchor: int) -> bool:
+    """Whether a change before "with" speaks of what stands before it ("stable silhouette with mild cardiomegaly")."""
+    return event.rule.kind is Kind.CHANGE and event.end < anchor and "with" in scope.words[event.end : anchor]
 
 
 def _opening(scope: Scope, first: int, end: int) -> int:

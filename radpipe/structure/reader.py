@@ -16,7 +16,7 @@ from radpipe.structure.text import Sentence
 _ANCHORS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 
 
-_REMEMBERED = 5_000  # sentences
+_REMEMBERED = 10_000  # sentences
 _LONGEST = 40  # words of a sentence that is remembered
 
 

@@ -26,8 +26,8 @@ def summarise(entry: FindingEntry, mentions: Sequence[Mention]) -> Observation:
     speaker = max(agreeing, key=lambda mention: (_WEIGHT.get(mention.part, 0), -mention.span.start))
     return Observation(
         entry.finding, entry.code, status, speaker.span, speaker.part,
-        _laterality(there) if entry.sides and status is not Assertion.ABSENT else None,
-        _severity(there) if status is not Assertion.ABSENT else None,
+        (_laterality(agreeing) or _laterality(there)) if entry.sides and status is not Assertion.ABSENT else None,
+        (_severity(agreeing) or _severity(there)) if status is not Assertion.ABSENT else None,
         _change(there or agreeing, status), tuple(mentions),
     )  # fmt: skip
 
