@@ -1,4 +1,4 @@
-"""What radiologists write, and what it must mean. The sentences are ours; the rules of meaning are the annotation guideline's."""
+"""What radiologists write, and what it must mean: our sentences, the annotation guideline's meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ CHEST = open_lexicon("chest")
 
 SAID = [
     # denial through lists, and where it ends
-    ("No effusion, pneumothorax or focal consolidation.", "pleural_effusion absent; pneumothorax absent; consolidation absent"),
+    (
+        "No effusion, pneumothorax or focal consolidation.",
+        "pleural_effusion absent; pneumothorax absent; consolidation absent",
+    ),
     ("No pleural effusion, stable cardiomegaly.", "pleural_effusion absent; cardiomegaly present unchanged"),
     ("No pneumothorax, small left pleural effusion.", "pneumothorax absent; pleural_effusion present left small"),
     ("Cardiomegaly without pulmonary edema.", "cardiomegaly present; edema absent"),
@@ -30,7 +33,10 @@ SAID = [
     ("Pneumonia is not excluded.", "pneumonia uncertain"),
     ("No change in the left pleural effusion.", "pleural_effusion present left unchanged"),
     ("No significant interval change in moderate cardiomegaly.", "cardiomegaly present moderate unchanged"),
-    ("Not only is there a right pneumothorax, but also a small effusion.", "pneumothorax present right; pleural_effusion present small"),
+    (
+        "Not only is there a right pneumothorax, but also a small effusion.",
+        "pneumothorax present right; pleural_effusion present small",
+    ),
     ("No increase in the right pleural effusion.", "pleural_effusion present right unchanged"),
     # what stands after
     ("The left pleural effusion has resolved.", "pleural_effusion absent resolved"),
@@ -46,8 +52,10 @@ SAID = [
     ("Heart size is at the upper limits of normal.", "cardiomegaly uncertain"),
     ("Costophrenic angles are sharp.", "pleural_effusion absent"),
     ("The costophrenic angles are clear bilaterally.", "pleural_effusion absent"),
-    ("Heart size, mediastinal contour and pulmonary vascularity are within normal limits.",
-     "cardiomegaly absent; mediastinal_widening absent; edema absent"),
+    (
+        "Heart size, mediastinal contour and pulmonary vascularity are within normal limits.",
+        "cardiomegaly absent; mediastinal_widening absent; edema absent",
+    ),
     ("Normal heart size and mediastinal contours.", "cardiomegaly absent; mediastinal_widening absent"),
     ("The cardiomediastinal silhouette is normal.", "cardiomegaly absent; mediastinal_widening absent"),
     ("Lungs are clear.", "lung_opacity absent"),
@@ -56,18 +64,26 @@ SAID = [
     ("No acute bony abnormality.", "fracture absent"),
     ("The aorta is tortuous and calcified.", "aortic_disease present"),
     ("Hila are normal.", "hilar_enlargement absent"),
-    ("Lungs: Clear. Heart: Enlarged. Bones: No acute fracture.", "lung_opacity absent; cardiomegaly present; fracture absent"),
+    (
+        "Lungs: Clear. Heart: Enlarged. Bones: No acute fracture.",
+        "lung_opacity absent; cardiomegaly present; fracture absent",
+    ),
     # doubt
     ("Possible small right pleural effusion.", "pleural_effusion uncertain right small"),
     ("Findings suspicious for pneumonia.", "pneumonia uncertain"),
-    ("Right basilar opacity may represent atelectasis or pneumonia.",
-     "lung_opacity present right; atelectasis uncertain right; pneumonia uncertain right"),
+    (
+        "Right basilar opacity may represent atelectasis or pneumonia.",
+        "lung_opacity present right; atelectasis uncertain right; pneumonia uncertain right",
+    ),
     ("Left base atelectasis versus consolidation.", "atelectasis uncertain left; consolidation uncertain left"),
     ("Left basilar scarring/atelectasis.", "scarring uncertain left; atelectasis uncertain left"),
     ("Questionable nodule in the left upper lobe.", "nodule_mass uncertain left"),
     ("Bibasilar opacities consistent with atelectasis.", "atelectasis present bilateral"),
     ("There is mild pulmonary edema, possible superimposed pneumonia.", "edema present small; pneumonia uncertain"),
-    ("Patchy right lower lobe opacity. This could represent pneumonia.", "lung_opacity present right; pneumonia uncertain right"),
+    (
+        "Patchy right lower lobe opacity. This could represent pneumonia.",
+        "lung_opacity present right; pneumonia uncertain right",
+    ),
     # supposed, asked, remembered
     ("If fever persists consider pneumonia.", ""),
     ("Follow-up CT if there is clinical concern for pneumothorax.", ""),
@@ -77,12 +93,18 @@ SAID = [
     ("Status post median sternotomy and CABG.", "support_device present"),
     # side, degree, change
     ("Small bilateral pleural effusions, right greater than left.", "pleural_effusion present bilateral small"),
-    ("Unchanged cardiomegaly and small effusions.", "cardiomegaly present unchanged; pleural_effusion present small unchanged"),
+    (
+        "Unchanged cardiomegaly and small effusions.",
+        "cardiomegaly present unchanged; pleural_effusion present small unchanged",
+    ),
     ("Moderate to large left pleural effusion.", "pleural_effusion present left large"),
     ("New right lower lobe consolidation.", "consolidation present right new"),
     ("Interval worsening of the right pleural effusion.", "pleural_effusion present right increased"),
     ("Pulmonary edema has improved.", "edema present decreased"),
-    ("Right pleural effusion and atelectasis, unchanged.", "pleural_effusion present right unchanged; atelectasis present right unchanged"),
+    (
+        "Right pleural effusion and atelectasis, unchanged.",
+        "pleural_effusion present right unchanged; atelectasis present right unchanged",
+    ),
     ("Small right pleural effusion. No change.", "pleural_effusion present right small unchanged"),
     ("Elevated right hemidiaphragm.", "elevated_diaphragm present right"),
     ("Biapical pleural thickening, unchanged.", "pleural_thickening present bilateral unchanged"),
@@ -101,7 +123,7 @@ SAID = [
     ("Mild cardiomegally.", "cardiomegaly present small"),
     ("Pulmonary oedema.", "edema present"),
     ("Right-sided effusions.", "pleural_effusion present right"),
-]  # fmt: skip
+]
 
 
 def said(observation: Observation) -> str:
@@ -139,7 +161,8 @@ def test_places_sizes_and_devices_are_read() -> None:
     text = "8 mm nodule in the right upper lobe. Left PICC with tip in the right atrium. Compression fracture of T10."
     report = structure_report("r", text, CHEST)
     nodule, picc = report.observation("nodule_mass"), report.observation("support_device")
-    assert nodule is not None and picc is not None
+    assert nodule is not None
+    assert picc is not None
     assert [place.name for place in nodule.locations] == ["right upper lobe"]
     assert [size.mm for size in nodule.sizes] == [(8.0,)]
     assert [(device.kind, device.position) for device in picc.devices] == [("PICC", "right atrium")]
