@@ -138,7 +138,10 @@ def test_a_sentence_means_what_a_radiologist_means_by_it(text: str, meaning: str
 
 
 def test_the_indication_and_the_comparison_assert_nothing() -> None:
-    text = "INDICATION: Pneumonia, effusion.\nCOMPARISON: Prior with pneumothorax.\nFINDINGS: Heart size normal.\nIMPRESSION: Normal."
+    text = (
+        "INDICATION: Pneumonia, effusion.\nCOMPARISON: Prior with pneumothorax.\n"
+        "FINDINGS: Heart size normal.\nIMPRESSION: Normal."
+    )
     report = structure_report("r", text, CHEST)
     assert [item.finding for item in report.observations] == ["cardiomegaly"]
     assert [part.part for part in report.parts] == [Part.INDICATION, Part.COMPARISON, Part.FINDINGS, Part.IMPRESSION]

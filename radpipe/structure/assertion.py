@@ -41,6 +41,7 @@ def judge(scope: Scope, draft: Draft) -> bool:
             draft.status = Assertion.PRESENT
     elif draft.status is Assertion.UNCERTAIN and doubt is not None:
         draft.rules.append(doubt.rule.label)
+        draft.widen(doubt.first, doubt.end)
     elif draft.status is Assertion.UNCERTAIN and denial is not None:
         draft.status = Assertion.ABSENT
         draft.rules.append(denial.rule.label)
@@ -81,7 +82,7 @@ def alternatives(scope: Scope, drafts: Sequence[Draft], lexicon: Lexicon) -> Non
             if draft.status is None and scope.denied[draft.first] is None and draft.finding not in lexicon.kinds_of:
                 draft.status = Assertion.UNCERTAIN
                 draft.rules.append(event.rule.label)
-                draft.widen(event.first, event.end)
+                draft.widen(nearest_left[0].first, nearest_right[0].end)
 
 
 def _plain(scope: Scope, first: int, end: int) -> bool:

@@ -27,16 +27,13 @@ SILENT = frozenset({Part.INDICATION, Part.TECHNIQUE, Part.COMPARISON})
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,]\d+)*|(?<![\w.])\.\d+|\n[ \t]*(?:\r?\n[ \t\r]*)*|[^\w\s]")
 _ABBREVIATIONS = frozenset({
-    "dr", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca", "incl", "drs", "mos", "wks",
-    "yrs", "hrs",
-    "min", "max",
+    "dr", "drs", "mr", "mrs", "ms", "vs", "approx", "e.g", "i.e", "eg", "ie", "st", "no", "fig", "cf", "resp", "prof", "ca",
+    "incl", "mos", "wks", "yrs", "hrs", "min", "max",
 })  # fmt: skip
-_COUNTED = frozenset("level levels least of rib ribs grade type t l c to approximately".split()) | {
-    "-",
-    ":",
-    "/",
-    ".",
-}  # before a number that opens no item of a list
+_COUNTED = frozenset({
+    "level", "levels", "least", "of", "rib", "ribs", "grade", "type", "t", "l", "c", "to", "approximately", "-", ":", "/", ".",
+})  # fmt: skip
+"""Before a number that opens no item of a list."""
 _OPEN = frozenset(
     [
         "a",
