@@ -6,6 +6,7 @@ Pure: the same text gives the same result, and no text makes it fail. See docs/s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from radpipe.codes import Laterality
 from radpipe.finding import ChangeKind
@@ -13,9 +14,11 @@ from radpipe.observation import Assertion, Communication, Mention, Recommendatio
 from radpipe.structure.actions import communications, recommendations
 from radpipe.structure.lexicon import Lexicon
 from radpipe.structure.mentions import Draft
-from radpipe.structure.reader import read_sentence
+from radpipe.structure.reader import REMEMBERED, read_sentence
 from radpipe.structure.summary import summarise
-from radpipe.structure.text import SILENT, parts, sentences
+from radpipe.structure.text import SILENT, Sentence, parts, sentences
+
+T = TypeVar("T")
 
 MOST_MENTIONS = 200
 """Mentions kept of one finding in one report; more are read but not listed."""
@@ -40,8 +43,7 @@ def structure_report(report_id: str, text: str, lexicon: Lexicon) -> StructuredR
             kept = drafts.setdefault(draft.finding, [])
             if len(kept) < MOST_MENTIONS:
                 kept.append(draft)
-        asked.extend(recommendations(sentence, text))
-        told.extend(communications(sentence, text))
+        _act(sentence, text, lexicon, asked, told)
         previous, silent = (found, 0) if found else (previous if silent < 1 else [], silent + 1)
     _place_explanations(drafts)
     observations = []
@@ -50,6 +52,20 @@ def structure_report(report_id: str, text: str, lexicon: Lexicon) -> StructuredR
         if mentions:
             observations.append(summarise(lexicon.findings[finding], mentions))
     return StructuredReport(report_id, text, lexicon.identity, spans, tuple(observations), tuple(asked), tuple(told))
+
+
+def _act(sentence: Sentence, text: str, lexicon: Lexicon, asked: list[Recommendation], told: list[Communication]) -> None:
+    """Add what the sentence asks for and says was told. Most ask nothing: those are remembered by their words."""
+    key = tuple(sentence.words)
+    if key in lexicon.idle:
+        return
+    asks, tells = recommendations(sentence, text), communications(sentence, text)
+    asked.extend(asks)
+    told.extend(tells)
+    if not asks and not tells:
+        if len(lexicon.idle) >= REMEMBERED:
+            lexicon.idle.clear()
+        lexicon.idle.add(key)
 
 
 def _place_explanations(drafts: dict[str, list[Draft]]) -> None:
@@ -70,9 +86,13 @@ def _mention(draft: Draft, text: str) -> Mention:
         change = ChangeKind.RESOLVED if change is ChangeKind.RESOLVED else None
     return Mention(
         draft.finding, status, Span(start, end, text[start:end]), sentence.part, _side(draft.sides),
-        draft.severity if status is not Assertion.ABSENT else None, change, tuple(dict.fromkeys(draft.places)),
-        tuple(dict.fromkeys(draft.sizes)), draft.device, tuple(dict.fromkeys(draft.rules)),
+        draft.severity if status is not Assertion.ABSENT else None, change, _once(draft.places), _once(draft.sizes),
+        draft.device, _once(draft.rules),
     )  # fmt: skip
+
+
+def _once(items: list[T]) -> tuple[T, ...]:
+    return tuple(items) if len(items) < 2 else tuple(dict.fromkeys(items))
 
 
 def _side(sides: Iterable[Laterality]) -> Laterality | None:

@@ -121,6 +121,7 @@ class Lexicon:
     modifiers: Phrases[Rule]  # side, degree and place alone: what a longer term holds ("biapical pleural thickening")
     folder: Path
     memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)  # see reader.py
+    idle: set[tuple[str, ...]] = field(default_factory=set, repr=False, compare=False)  # see engine.py
 
     @property
     def codes(self) -> Mapping[str, Code]:

@@ -16,7 +16,7 @@ from radpipe.structure.text import Sentence
 _ANCHORS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 
 
-_REMEMBERED = 10_000  # sentences
+REMEMBERED = 10_000  # sentences
 _LONGEST = 40  # words of a sentence that is remembered
 
 
@@ -41,7 +41,7 @@ def read_sentence(sentence: Sentence, lexicon: Lexicon, previous: Sequence[Draft
         known, lasting = _read(sentence, lexicon, previous)
         if not lasting or len(key) > _LONGEST:
             return list(known.drafts)
-        if len(lexicon.memory) >= _REMEMBERED:
+        if len(lexicon.memory) >= REMEMBERED:
             lexicon.memory.clear()
         lexicon.memory[key] = known
     if not known.drafts:

@@ -18,8 +18,15 @@ _SEVERITY = {severity: rank for rank, severity in enumerate(Severity)}
 _CHANGE_ORDER = (ChangeKind.NEW, ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.RESOLVED, ChangeKind.UNCHANGED)
 
 
-def summarise(entry: FindingEntry, mentions: Sequence[Mention]) -> Observation:
+def summarise(entry: FindingEntry, mentions: tuple[Mention, ...]) -> Observation:
     """One observation of the mentions of one finding (at least one), in the order of the text."""
+    if len(mentions) == 1:
+        (one,) = mentions
+        return Observation(
+            entry.finding, entry.code, one.status, one.span, one.part,
+            one.laterality if entry.sides and one.status is not Assertion.ABSENT else None,
+            one.severity, one.change, mentions,
+        )  # fmt: skip
     status = _status(mentions)
     agreeing = [mention for mention in mentions if mention.status is status]
     there = [mention for mention in mentions if mention.status is not Assertion.ABSENT]
@@ -28,7 +35,7 @@ def summarise(entry: FindingEntry, mentions: Sequence[Mention]) -> Observation:
         entry.finding, entry.code, status, speaker.span, speaker.part,
         (_laterality(agreeing) or _laterality(there)) if entry.sides and status is not Assertion.ABSENT else None,
         (_severity(agreeing) or _severity(there)) if status is not Assertion.ABSENT else None,
-        _change(there or agreeing, status), tuple(mentions),
+        _change(there or agreeing, status), mentions,
     )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ _ABBREVIATIONS = frozenset({
     "incl", "mos", "wks", "yrs", "hrs", "min", "max",
 })  # fmt: skip
 _COUNTED = frozenset({
-    "level", "levels", "least", "of", "rib", "ribs", "grade", "type", "t", "l", "c", "to", "approximately", "-", ":", "/", ".",
+    "level", "levels", "least", "of", "rib", "ribs", "grade", "type", "t", "l", "c", "to", "approximately",
+    "-", ":", "/", ".",
 })  # fmt: skip
 """Before a number that opens no item of a list."""
 _OPEN = frozenset(
