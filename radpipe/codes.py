@@ -73,10 +73,21 @@ CHEST = Code("43799004", "SCT", "Chest")
 """Region that BodyPartExamined CHEST stands for (PS3.16 Annex L)."""
 
 
+_WORDS = {
+    "edema": "pulmonary edema",
+    "nodule": "pulmonary nodule",
+    "mass": "pulmonary mass",
+    "nodule_mass": "nodule or mass",
+    "scarring": "pulmonary scarring",
+    "degenerative_spine": "degenerative change of the spine",
+    "abnormal": "abnormality",
+}
+"""Findings whose name is not yet how one says it."""
+
+
 def finding_words(finding: str) -> str:
     """The finding's name as a report's words: "pleural_effusion" -> "pleural effusion"."""
-    return {"edema": "pulmonary edema", "nodule": "pulmonary nodule", "mass": "pulmonary mass",
-            "scarring": "pulmonary scarring", "abnormal": "abnormality"}.get(finding, finding.replace("_", " "))  # fmt: skip
+    return _WORDS.get(finding) or finding.replace("_", " ")
 
 
 PRESENT = Code("52101004", "SCT", "Present")

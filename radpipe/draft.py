@@ -33,13 +33,6 @@ CHANGE_WORDS = {
     ChangeKind.NOT_COMPARABLE: "cannot be compared",
 }
 
-_REPORTED_WORDS = {
-    "nodule_mass": "pulmonary nodule or mass",
-    "degenerative_spine": "degenerative change of the spine",
-    "aortic_disease": "disease of the aorta",
-}
-"""Findings that reports name and no model of ours does; the others have the words of `finding_words`."""
-
 _REPORTED_STATUS = {
     Assertion.PRESENT: "reported present",
     Assertion.ABSENT: "reported absent",
@@ -155,11 +148,10 @@ def _reported(material: Material) -> tuple[Sentence, ...]:
     odds = prior_report.disagreements(report, material.prior, material.findings, material.changes)
     sentences = []
     for said in prior_report.worth_saying(report, _assessed(material), odds):
-        words = _REPORTED_WORDS.get(said.finding, finding_words(said.finding))
-        side = f"{said.laterality.value} " if said.laterality else ""
+        words = finding_words(said.finding)
         evidence = _quoted(report, said, material.image)
-        text = f"{_capital(side + words)} was {_REPORTED_STATUS[said.status]} on {report.study_date.isoformat()}."
-        sentences.append(Sentence(text, (evidence,), Origin.TAGS))
+        text = f"{_capital(subject(said.finding, said.laterality))} was {_REPORTED_STATUS[said.status]} on {report.study_date.isoformat()}."
+        sentences.append(Sentence(text, (evidence,), Origin.REPORT))
         change = next((c for c in odds.values() if prior_report.statement_of(report, c.finding) is said), None)
         if change is not None:
             text = (
@@ -167,7 +159,7 @@ def _reported(material: Material) -> tuple[Sentence, ...]:
                 f"{report.study_date.isoformat()} stated it {said.status.value}."
             )
             compared = _seen(material.image, "comparison of scores with the prior", change.prior_sop_instance_uid)
-            sentences.append(Sentence(text, (compared, evidence), Origin.TAGS))
+            sentences.append(Sentence(text, (compared, evidence), Origin.REPORT))
     return tuple(sentences)
 
 

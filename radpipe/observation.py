@@ -86,10 +86,15 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """One measurement, in mm: 1 to 3 dimensions as written. A range ("4 to 6 mm") has its lower end in `least_mm`."""
+    """One measurement, in mm: 1 to 3 dimensions as written. A range ("4 to 6 mm") has its lower end in `least_mm`.
+    Raises StructureError without a dimension."""
 
     mm: tuple[float, ...]
     least_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.mm:
+            raise StructureError("a size has no dimension; leave it out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,14 @@ def plan_of(pipeline: Pipeline, study: Study) -> Plan:
     if candidates:
         studies = pipeline.store.patient_studies(study.patient, before=study)
         earlier = tuple(s for s in studies if any(choice.chosen for choice in dicom.choose(s, pipeline.input_spec)))
-        other_parts = {s.study_instance_uid for s in studies if s.body_part not in ("", pipeline.input_spec.body_part)}
+        body_part = pipeline.input_spec.body_part
+        other_parts = {s.study_instance_uid for s in studies if s.body_part not in ("", body_part)}
         found = pipeline.store.earlier_reports(study, studies)
-        reports = tuple(report for report in found if prior_report.study_of(report) not in other_parts)
+        reports = tuple(
+            report
+            for report in found
+            if prior_report.study_of(report) not in other_parts and prior_report.speaks_of(report, body_part)
+        )
     priors = ",".join(sorted(s.content_key for s in earlier))
     said = prior_report.content_key(reports)
     key = run_key(study, pipeline.model_sha256, pipeline.configuration_sha256, priors, said)

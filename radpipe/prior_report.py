@@ -65,6 +65,11 @@ def study_of(report: EarlierReport) -> str:
     return report.study_instance_uid if isinstance(report, OutsideReport) else report.reading.study.study_instance_uid
 
 
+def speaks_of(report: EarlierReport, body_part: str) -> bool:
+    """May the report be of this body part? No where its words are of another one: names mean other things there ("mass")."""
+    return isinstance(report, SignedReport) or _lexicon(report.text).body_part in ("", body_part)
+
+
 def prior_report(report: EarlierReport) -> PriorReport | None:
     """What a report says, finding by finding; None if its study has no date."""
     if isinstance(report, SignedReport):

@@ -22,6 +22,7 @@ class Origin(StrEnum):
 
     MODEL = "model"
     TAGS = "tags"  # read off the DICOM attributes
+    REPORT = "report"  # read off the report of an earlier study
     RADIOLOGIST = "radiologist"
 
 

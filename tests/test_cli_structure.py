@@ -218,7 +218,7 @@ def test_a_bad_line_is_named_without_its_words_and_the_others_go_on() -> None:
     assert status == 3
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["a", "b"]
     assert [line.split(":")[1] for line in err.splitlines()[:-1]] == [f" - line {number}" for number in range(2, 7)]
-    assert err.splitlines()[-1] == "2 reports structured, 5 lines set aside, 0 discrepancies"
+    assert err.splitlines()[-1] == "reports structured: 2, lines set aside: 5, discrepancies: 0"
     assert SECRET not in err
 
 

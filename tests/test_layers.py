@@ -106,6 +106,12 @@ def test_files_are_short_and_have_a_name_that_says_something(path: Path) -> None
     assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager", "base"}
 
 
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_private_to_a_module_is_imported_by_no_other(path: Path) -> None:
+    private = [name for name in imported_names(path) if name.startswith(("radpipe.", "flows.")) and "._" in name]
+    assert [name for name in private if not name.endswith("__")] == []
+
+
 def test_only_the_command_line_and_the_workbench_print() -> None:
     for path in python_files():
         if room_of(path) in {"cli", "train", "evaluate"}:

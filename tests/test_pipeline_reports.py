@@ -221,6 +221,11 @@ def test_a_report_of_another_body_part_is_passed_over(site: Site) -> None:
     assert site.read(0.9, site.now).prior_report is None
 
 
+def test_a_report_of_another_body_part_whose_study_is_not_here_is_passed_over(site: Site) -> None:
+    site.store.save_reported(imported("CT HEAD. Left frontal mass with midline shift. No intracranial hemorrhage."))
+    assert site.read(0.9, site.now).prior_report is None
+
+
 def test_an_earlier_study_of_which_only_the_report_is_there_counts(site: Site) -> None:
     site.put_report(NONE_THEN)
     next(site.then.glob("*-pa.dcm")).unlink()

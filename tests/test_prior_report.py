@@ -15,7 +15,7 @@ from radpipe.finding import Change, ChangeKind, Decision
 from radpipe.observation import Assertion, Mention, Observation, Part, Span, StructuredReport
 from radpipe.reading import Reading, SignedReport
 from radpipe.record import run_record
-from radpipe.report import Report, SectionName, Sentence, Stance
+from radpipe.report import Origin, Report, SectionName, Sentence, Stance
 from radpipe.reported import OutsideReport, PriorReport, PriorStatement, ReportOrigin
 from radpipe.store import codec
 from radpipe.study import Patient
@@ -110,7 +110,7 @@ def test_it_stays_whatever_a_reader_makes_of_the_finding() -> None:
 def test_a_nodule_or_mass_of_the_model_finds_the_reports_word_for_both() -> None:
     told = report(said("nodule_mass", ABSENT))
     assert texts(comparison({"nodule": Decision.PRESENT}, told)) == [
-        "Pulmonary nodule or mass was reported absent on 2025-11-02."
+        "Nodule or mass was reported absent on 2025-11-02."
     ]
 
 
@@ -312,6 +312,23 @@ def test_a_report_of_other_things_is_passed_over_where_another_speaks_of_what_th
     nodule = outside("8 mm nodule in the left upper lobe.", "1.2", date(2025, 6, 1))
     assert choose([hand, nodule]) == "1.2"
     assert choose([hand]) == "1.3"
+
+
+def test_the_words_of_another_body_part_are_told_from_those_of_the_chest() -> None:
+    head = outside("CT HEAD. 2 cm mass in the left frontal lobe with midline shift. No intracranial hemorrhage.")
+    chest = outside("There is a 2 cm mass in the left upper lobe. No pleural effusion.")
+    assert not prior_report.speaks_of(head, "CHEST")
+    assert prior_report.speaks_of(chest, "CHEST")
+    assert prior_report.speaks_of(outside("Unremarkable."), "CHEST")
+    assert prior_report.speaks_of(SignedReport(sample_reading(), signed(sample_report())), "CHEST")
+
+
+def test_what_a_report_said_comes_from_that_report() -> None:
+    told = report(said("pleural_effusion", PRESENT))
+    kinds = {"pleural_effusion": ChangeKind.NEW}
+    sentences = comparison({"pleural_effusion": Decision.PRESENT}, told, kinds)
+    assert [sentence.origin for sentence in sentences] == [Origin.REPORT, Origin.REPORT]
+    assert codec.decode(Sentence, codec.encode(sentences[0])) == sentences[0]
 
 
 def test_the_key_follows_the_words_the_day_and_the_version() -> None:

@@ -29,6 +29,8 @@ from radpipe.observation import Assertion, Location, Part, PartSpan, Severity, S
 from radpipe.sinks import (
     dicom_sr,
     fhir,
+    fhir_resources,
+    sr_document,
     structured_fhir,
     structured_json,
     structured_sr,
@@ -250,13 +252,13 @@ def strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def resources(kind: str, report: StructuredReport = SAMPLE, **options: str) -> list[dict[str, Any]]:
+def resources(kind: str, report: StructuredReport = SAMPLE, **options: Any) -> list[dict[str, Any]]:
     document = json.loads(structured_fhir.render(report, **options))
     Bundle.model_validate(document)
     assert len({entry["fullUrl"] for entry in document["entry"]}) == len(document["entry"])
     found = {entry["fullUrl"] for entry in document["entry"]}
     assert {text for text in strings(document) if text.startswith("urn:uuid:") and len(text) == 45} - {
-        fhir.SYSTEMS["99RADPIPE"]
+        fhir_resources.SYSTEMS["99RADPIPE"]
     } == found
     return [entry["resource"] for entry in document["entry"] if entry["resource"]["resourceType"] == kind]
 
@@ -314,6 +316,41 @@ def test_an_observation_has_side_severity_change_site_sizes_device_and_quote():
     device = components(fhir_observation("support_device"), "Device")[0]["valueCodeableConcept"]
     assert device["text"] == "central venous catheter: tip in the right atrium"
     assert fhir_observation("pneumonia")["bodySite"] == {"text": "lung base (left)"}
+
+
+def test_a_study_brings_its_patient_and_identifiers_with_it_and_nothing_else_changes():
+    study = sample_reading().study
+    (patient,) = resources("Patient", study=study)
+    (imaging,) = resources("ImagingStudy", study=study)
+    assert patient["identifier"][0]["value"] == study.patient.patient_id
+    assert imaging["identifier"][0]["value"] == f"urn:oid:{study.study_instance_uid}"
+    (diagnostic,) = resources("DiagnosticReport", study=study)
+    assert diagnostic["imagingStudy"] == [{"reference": f"urn:uuid:{imaging['id']}"}]
+    for resource in (diagnostic, *resources("Observation", study=study)):
+        assert resource["subject"] == {"reference": f"urn:uuid:{patient['id']}"}
+        assert resource["effectiveDateTime"] == study.study_date.isoformat()
+    content = structured_fhir.render(SAMPLE, study=study)
+    assert structured_fhir.parse(content) == SAMPLE
+    assert structured_fhir.render(SAMPLE, study=study) == content
+    assert not resources("Patient")
+    assert "subject" not in resources("DiagnosticReport")[0]
+
+
+def test_a_study_has_the_same_patient_and_study_in_both_our_bundles():
+    reading = sample_reading()
+    entries = json.loads(fhir.render(reading, sample_report()))["entry"]
+    for kind in ("Patient", "ImagingStudy"):
+        ids = [entry["resource"]["id"] for entry in entries if entry["resource"]["resourceType"] == kind]
+        assert resources(kind, study=reading.study)[0]["id"] in ids
+
+
+def test_the_same_words_under_the_same_id_of_two_studies_share_no_report():
+    one = sample_reading().study
+    nameless = replace(one.patient, patient_id="")
+    studies = [replace(one, patient=nameless), replace(one, patient=nameless, study_instance_uid="1.2.3.4")]
+    for kind in ("DiagnosticReport", "Observation", "Patient", "ImagingStudy"):
+        first, second = ({item["id"] for item in resources(kind, study=study)} for study in studies)
+        assert not first & second
 
 
 @pytest.mark.parametrize(
@@ -383,7 +420,7 @@ def test_without_a_study_all_uids_come_from_the_report_and_no_time_is_invented()
     assert first.StudyInstanceUID == other_lexicon.StudyInstanceUID
     assert first.SOPInstanceUID != other_lexicon.SOPInstanceUID
     assert first.StudyInstanceUID != other_text.StudyInstanceUID
-    assert (first.ContentDate, first.ContentTime) == (structured_sr.NO_DATE, "000000")
+    assert (first.ContentDate, first.ContentTime) == (sr_document.NO_DATE, "000000")
     assert (first.PatientName, first.PatientID, first.StudyDate) == ("", "", "")
     assert "CurrentRequestedProcedureEvidenceSequence" not in first
     at = read(structured_sr.render(SAMPLE, at=datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)))
@@ -523,6 +560,14 @@ def test_severity_is_said_as_one_says_it_of_that_finding():
     assert "  1. Marked cardiomegaly." in written
 
 
+def test_a_name_that_another_lexicon_uses_for_something_else_is_said_as_its_code_says():
+    mass = replace(SAMPLE.observations[0], finding="mass", code=Code("INTRACRANIALMASS", "99RADPIPE", "Intracranial mass"))
+    written = structured_text.render(replace(SAMPLE, observations=(mass,))).decode()
+    assert "Intracranial mass: present" in written
+    assert "Small right intracranial mass" in written
+    assert "ulmonary" not in written
+
+
 def test_a_place_that_names_its_side_is_not_given_it_twice():
     nodule = SAMPLE.observations[3]
     places = (Location("right upper lobe", laterality=Laterality.RIGHT), Location("lung base", laterality=Laterality.LEFT))
@@ -548,9 +593,9 @@ def test_a_long_quote_is_cut_in_the_middle_and_says_where_it_stands():
     assert re.search(r'"Effusion [Efusion ]{0,120}\[\.\.\.\] [Efusion ]{0,80}" \[0-900\]', written)
 
 
-def test_the_record_and_the_plain_report_need_nothing_heavy():
+def test_the_record_the_bundle_and_the_plain_report_need_nothing_heavy():
     code = (
-        "import sys, radpipe.sinks.structured_json, radpipe.sinks.structured_text\n"
+        "import sys, radpipe.sinks.structured_json, radpipe.sinks.structured_text, radpipe.sinks.structured_fhir\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from radpipe.codes import FINDINGS
 from radpipe.observation import Assertion, Observation, Part
 from radpipe.structure import open_lexicon, structure_report
 
@@ -180,3 +181,9 @@ def test_every_mention_says_which_rules_fired() -> None:
     rules = effusion.mentions[0].rules
     assert rules[0].startswith("pleural_effusion: ")
     assert "negation, before: no" in rules
+
+
+def test_a_finding_has_one_code_in_the_house() -> None:
+    shared = CHEST.codes.keys() & FINDINGS.keys()
+    assert len(shared) >= 13
+    assert {name: CHEST.codes[name] for name in shared} == {name: FINDINGS[name] for name in shared}

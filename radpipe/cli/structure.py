@@ -108,7 +108,7 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
             _tell(f"interrupted; {done} reports were written")
             return 130
     if aside or reader.doubts or reader.ignored:
-        _tell(f"{done} reports structured, {aside} lines set aside, {reader.doubts} discrepancies")
+        _tell(f"reports structured: {done}, lines set aside: {aside}, discrepancies: {reader.doubts}")
     return 3 if aside or reader.ignored else 0
 
 

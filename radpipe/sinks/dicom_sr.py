@@ -11,22 +11,13 @@ version, so that sending it again gives the same object, not a second one; an ad
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from io import BytesIO
 
 import highdicom as hd
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
-from pydicom.charset import convert_encodings
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
 from pydicom.uid import ComprehensiveSRStorage
-from pydicom.valuerep import PersonName
 
 from radpipe import __version__
 from radpipe.errors import DraftError
@@ -34,29 +25,19 @@ from radpipe.reading import Reading
 from radpipe.report import Report, Status
 from radpipe.sinks import sr_content
 from radpipe.sinks.identifiers import person_name, stable_uid, timestamp
+from radpipe.sinks.sr_document import (
+    copy_patient_and_study,
+    local_codes,
+    set_character_set,
+    set_content_times,
+    stand_in,
+    to_file,
+)
 from radpipe.sinks.stated import as_of, is_preliminary
 
 suffix = ".dcm"
 
 SERIES_NUMBER = 9900
-UTF_8 = "ISO_IR 192"
-
-_COPIED = (
-    # Patient, PS3.3 C.7.1.1
-    "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence",
-    "OtherPatientIDsSequence", "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientNames", "EthnicGroup",
-    "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
-    "QualityControlSubject",
-    # General Study, C.7.2.1, and Patient Study, C.7.2.2
-    "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName",
-    "StudyDescription", "ProcedureCodeSequence", "ReferencedStudySequence", "PatientAge", "PatientSize", "PatientWeight",
-    "AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "TimezoneOffsetFromUTC",
-)  # fmt: skip
-_TYPE_2 = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
-    "ReferringPhysicianName",
-)  # fmt: skip
-_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +76,7 @@ def render(reading: Reading, report: Report, source_headers: Mapping[str, Datase
     source = source_headers[current[0]]
     ordered = [*current, *(uid for uid in uids if uid not in current)]
     document = hd.sr.ComprehensiveSR(
-        evidence=[_stand_in(source_headers[uid]) for uid in ordered],
+        evidence=[stand_in(source_headers[uid]) for uid in ordered],
         content=root,
         series_instance_uid=series_instance_uid(report.report_key),
         series_number=SERIES_NUMBER,
@@ -109,41 +90,13 @@ def render(reading: Reading, report: Report, source_headers: Mapping[str, Datase
         is_final=not is_preliminary(report),
         is_verified=False,  # _verify does it: highdicom would write the present time
         previous_versions=_predecessors(report) or None,
-        coding_schemes=[
-            CodingSchemeIdentificationItem("99RADPIPE", name="radpipe local codes", responsible_organization="radpipe")
-        ],
+        coding_schemes=[local_codes()],
     )
-    _copy_patient_and_study(source, document)
-    _set_times(document, reading, report)
+    copy_patient_and_study(source, document)
+    set_content_times(document, _in_zone(as_of(reading, report), document.get("TimezoneOffsetFromUTC") or ""))
     _verify(document, reading, report)
-    charset = _charset(source, document)
-    if charset:
-        document.SpecificCharacterSet = charset
-    elif "SpecificCharacterSet" in document:
-        del document.SpecificCharacterSet  # the default repertoire is said by absence (type 1C)
-    file = BytesIO()
-    document.save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
-def _stand_in(header: Dataset) -> Dataset:
-    """What highdicom needs of a header, without the patient: it checks names and dates and would refuse or warn of what
-    a PACS has sent. The true attributes are copied afterwards, as they are."""
-    stand_in = Dataset()
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        setattr(stand_in, keyword, header[keyword].value)
-    for keyword in _TYPE_2:
-        setattr(stand_in, keyword, "")
-    return stand_in
-
-
-def _copy_patient_and_study(source: Dataset, document: Dataset) -> None:
-    with warnings.catch_warnings():
-        # a value that breaks its VR's rules is copied as it came; pydicom's warning would print the patient's data
-        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
-        for keyword in _COPIED:
-            if keyword in source:
-                document[keyword] = deepcopy(source[keyword])
+    set_character_set(source, document)
+    return to_file(document)
 
 
 def _predecessors(report: Report) -> list[Dataset]:
@@ -159,18 +112,6 @@ def _predecessors(report: Report) -> list[Dataset]:
     previous.StudyInstanceUID = report.study_instance_uid
     previous.SeriesInstanceUID = series_instance_uid(report.report_key)
     return [previous]
-
-
-def _set_times(document: Dataset, reading: Reading, report: Report) -> None:
-    """Times of the content, not of the rendering: the same version must give the same bytes under the same UID."""
-    at = _in_zone(as_of(reading, report), document.get("TimezoneOffsetFromUTC") or "")
-    date = at.strftime("%Y%m%d") if at else document.StudyDate or "19000101"
-    time = at.strftime("%H%M%S") if at else document.StudyTime or "000000"
-    document.ContentDate = document.InstanceCreationDate = document.SeriesDate = date
-    document.ContentTime = document.InstanceCreationTime = document.SeriesTime = time
-    for item in document.get("ContributingEquipmentSequence", ()):
-        if "ContributionDateTime" in item:
-            del item.ContributionDateTime
 
 
 def _in_zone(at: datetime | None, offset: str) -> datetime | None:
@@ -193,37 +134,3 @@ def _verify(document: Dataset, reading: Reading, report: Report) -> None:
     observer.VerifyingObserverIdentificationCodeSequence = []
     document.VerifyingObserverSequence = [observer]
     document.VerificationFlag = "VERIFIED"
-
-
-def _charset(source: Dataset, document: Dataset) -> str | list[str]:
-    """The source's character set, or UTF-8 if the report has characters that it lacks."""
-    declared = source.get("SpecificCharacterSet") or ""
-    terms = list(declared) if isinstance(declared, MultiValue) else [declared]
-    encodings = convert_encodings(list(terms))
-    if all(_encodable(text, encodings) for text in _texts(document)):
-        return terms if len(terms) > 1 else terms[0]
-    return UTF_8
-
-
-def _encodable(text: str, encodings: list[str]) -> bool:
-    for encoding in encodings:
-        try:
-            # "ISO_IR 6" decodes as "iso8859" in pydicom, but only ASCII may be written under it
-            text.encode("ascii" if encoding in ("iso8859", "iso_ir_6") else encoding)
-        except UnicodeEncodeError:
-            continue
-        return True
-    return False
-
-
-def _texts(dataset: Dataset) -> list[str]:
-    texts: list[str] = []
-
-    def collect(_: Dataset, element: DataElement) -> None:
-        if element.VR in _TEXT_VRS and element.value is not None and not isinstance(element.value, Sequence):
-            values = element.value if isinstance(element.value, MultiValue) else [element.value]
-            for value in values:
-                texts.extend(str(value).replace("=", "^").split("^") if isinstance(value, PersonName) else [str(value)])
-
-    dataset.walk(collect)
-    return texts

@@ -13,10 +13,8 @@ and R4B; the bundle is checked against the R4B models before it leaves (they che
 from __future__ import annotations
 
 import base64
-import html
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 from fhir.resources.R4B.bundle import Bundle
 
@@ -27,28 +25,29 @@ from radpipe.finding import Change, Decision, Evidence
 from radpipe.reading import Reading
 from radpipe.report import Person, Report, SectionName, Status
 from radpipe.sinks import text
-from radpipe.sinks.identifiers import name_parts, plain_name, stable_uuid
+from radpipe.sinks.fhir_resources import (
+    DICOM_UID,
+    SYSTEMS,
+    UCUM,
+    Resource,
+    entry,
+    hl7_concept,
+    human_name,
+    patient_resource,
+    refer,
+    reference,
+    resource_id,
+    study_resource,
+    subject,
+    xhtml,
+)
+from radpipe.sinks.identifiers import stable_uuid
 from radpipe.sinks.stated import Stated, as_of, banner, is_preliminary, stated_changes, stated_findings
 from radpipe.sinks.terms import CHANGE_SINCE_PRIOR, CHANGES, IMAGE_REGION, LATERALITY, PRESENCE, PROBABILITY, THRESHOLD
 
 suffix = ".fhir.json"
 
-Resource = dict[str, Any]
-
 STATUS = {Status.DRAFT: "preliminary", Status.FINAL: "final", Status.AMENDED: "amended"}
-DICOM_UID = "urn:dicom:uid"
-SYSTEMS = {
-    "SCT": "http://snomed.info/sct",
-    "LN": "http://loinc.org",
-    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
-    "RADLEX": "http://radlex.org",
-    "99RADPIPE": f"urn:uuid:{stable_uuid('code system', '99RADPIPE')}",
-}
-"""Coding scheme designator -> FHIR code system. Local codes have a system of their own that claims no registered name."""
-
-_HL7 = "http://terminology.hl7.org/CodeSystem"
-_UCUM = "http://unitsofmeasure.org"
-_GENDERS = {"M": "male", "F": "female", "O": "other"}
 _PROCEDURE = Code("18748-4", "LN", "Diagnostic imaging study")
 
 
@@ -63,8 +62,8 @@ def document(reading: Reading, report: Report) -> Resource:
     """The bundle before it is written."""
     key = report.report_key
     changes = {change.finding: change for change in stated_changes(reading, report)}
-    patient = _patient(reading)
-    study = _study(reading)
+    patient = patient_resource(reading.study)
+    study = study_resource(reading.study)
     device = _device(reading)
     prior = _prior_study(reading) if changes else None
     practitioner = _practitioner(report.signed_by) if report.signed_by and not is_preliminary(report) else None
@@ -74,9 +73,9 @@ def document(reading: Reading, report: Report) -> Resource:
     ]
     diagnostic = _diagnostic_report(reading, report, observations)
     if practitioner:
-        diagnostic["resultsInterpreter"] = [_refer(practitioner)]
+        diagnostic["resultsInterpreter"] = [refer(practitioner)]
         for observation in observations:
-            observation["performer"] = [_refer(practitioner)]
+            observation["performer"] = [refer(practitioner)]
     provenance = _provenance(reading, report, [diagnostic, *observations], practitioner)
     resources = [diagnostic, *observations, patient, study, prior, device, practitioner, provenance]
     at = as_of(reading, report)
@@ -89,24 +88,8 @@ def document(reading: Reading, report: Report) -> Resource:
         },
         "type": "collection",
         **({"timestamp": _instant(at)} if at else {}),
-        "entry": [{"fullUrl": f"urn:uuid:{resource['id']}", "resource": resource} for resource in resources if resource],
+        "entry": [entry(resource) for resource in resources if resource],
     }
-
-
-def _id(kind: str, *key: str) -> str:
-    return str(stable_uuid("fhir", kind, *key))
-
-
-def _refer(resource: Resource) -> Resource:
-    return {"reference": f"urn:uuid:{resource['id']}"}
-
-
-def _reference(kind: str, *key: str, display: str = "") -> Resource:
-    return {"reference": f"urn:uuid:{_id(kind, *key)}", **({"display": display} if display else {})}
-
-
-def _subject(reading: Reading) -> Resource:
-    return _reference("Patient", reading.study.patient.issuer_of_patient_id, reading.study.patient.patient_id)
 
 
 def _model_key(reading: Reading) -> str:
@@ -127,90 +110,16 @@ def _concept(code: Code, words: str = "") -> Resource:
     return {"coding": [_coding(code)], "text": words or code.meaning}
 
 
-def _hl7_concept(system: str, code: str, display: str) -> Resource:
-    return {"coding": [{"system": f"{_HL7}/{system}", "code": code, "display": display}]}
-
-
-def _human_name(name: str) -> Resource:
-    family, given, middle, prefix, suffix = name_parts(name)
-    parts = {
-        "text": plain_name(name),
-        "family": family,
-        "given": [part for part in (given, middle) if part],
-        "prefix": [prefix] if prefix else [],
-        "suffix": [suffix] if suffix else [],
-    }
-    return {key: value for key, value in parts.items() if value}
-
-
-def _patient(reading: Reading) -> Resource:
-    patient = reading.study.patient
-    resource: Resource = {"resourceType": "Patient", "id": _subject(reading)["reference"].removeprefix("urn:uuid:")}
-    if patient.patient_id:
-        identifier: Resource = {
-            "type": _hl7_concept("v2-0203", "MR", "Medical record number"),
-            "value": patient.patient_id,
-        }
-        issuer = patient.issuer_of_patient_id
-        if issuer.replace(".", "").isdigit() and "." in issuer:
-            identifier["system"] = f"urn:oid:{issuer}"
-        elif issuer:
-            identifier["assigner"] = {"display": issuer}
-        resource["identifier"] = [identifier]
-    if name := _human_name(patient.patient_name):
-        resource["name"] = [name]
-    if patient.patient_sex in _GENDERS:
-        resource["gender"] = _GENDERS[patient.patient_sex]
-    if patient.patient_birth_date:
-        resource["birthDate"] = patient.patient_birth_date.isoformat()
-    return resource
-
-
-def _study(reading: Reading) -> Resource:
-    study = reading.study
-    identifiers: list[Resource] = [{"system": DICOM_UID, "value": f"urn:oid:{study.study_instance_uid}"}]
-    if study.accession_number:
-        identifiers.append({"type": _hl7_concept("v2-0203", "ACSN", "Accession ID"), "value": study.accession_number})
-    series: dict[str, Resource] = {}
-    for image in study.images:
-        entry = series.setdefault(image.series_instance_uid, {
-            "uid": image.series_instance_uid, "modality": {"system": SYSTEMS["DCM"], "code": image.modality or "OT"},
-            **({"description": image.series_description} if image.series_description else {}), "instance": [],
-        })  # fmt: skip
-        instance: Resource = {"uid": image.sop_instance_uid,
-                    "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{image.sop_class_uid}"}}  # fmt: skip
-        if image.instance_number is not None and image.instance_number >= 0:
-            instance["number"] = image.instance_number
-        entry["instance"].append(instance)
-    resource: Resource = {
-        "resourceType": "ImagingStudy",
-        "id": _id("ImagingStudy", study.study_instance_uid),
-        "identifier": identifiers,
-        "status": "available",
-        "subject": _subject(reading),
-        "numberOfInstances": study.instances,
-    }
-    if study.modalities:
-        resource["modality"] = [{"system": SYSTEMS["DCM"], "code": modality} for modality in study.modalities]
-    if study.study_date:
-        resource["started"] = study.study_date.isoformat()
-    if study.study_description:
-        resource["description"] = study.study_description
-    if series:
-        resource["series"] = list(series.values())
-    return resource
-
-
 def _prior_study(reading: Reading) -> Resource | None:
     if reading.prior is None:
         return None
     uid = reading.prior.study_instance_uid
     resource = {
         "resourceType": "ImagingStudy",
-        "id": _id("ImagingStudy", uid),
+        "id": resource_id("ImagingStudy", uid),
         "identifier": [{"system": DICOM_UID, "value": f"urn:oid:{uid}"}],
         "status": "available",
-        "subject": _subject(reading),
+        "subject": subject(reading.study),
     }
     if reading.prior.study_date:
         resource["started"] = reading.prior.study_date.isoformat()
@@ -221,7 +130,7 @@ def _device(reading: Reading) -> Resource:
     model = reading.model
     resource: Resource = {
         "resourceType": "Device",
-        "id": _id("Device", _model_key(reading)),
+        "id": resource_id("Device", _model_key(reading)),
         "status": "active",
         "deviceName": [{"name": model.name if model else "radpipe", "type": "model-name"}],
         "type": {"text": "Software that drafts radiology reports; not a medical device"},
@@ -240,8 +149,8 @@ def _device(reading: Reading) -> Resource:
 def _practitioner(person: Person) -> Resource:
     resource: Resource = {
         "resourceType": "Practitioner",
-        "id": _id("Practitioner", person.organisation, person.user),
-        "name": [_human_name(person.name) if "^" in person.name else {"text": person.name}],
+        "id": resource_id("Practitioner", person.organisation, person.user),
+        "name": [human_name(person.name) if "^" in person.name else {"text": person.name}],
     }
     assigner = {"assigner": {"display": person.organisation}} if person.organisation else {}
     resource["identifier"] = [{"value": person.user, **assigner}]
@@ -252,15 +161,15 @@ def _observation(stated: Stated, change: Change | None, reading: Reading, report
     finding, evidence = stated.finding, stated.finding.evidence[0]
     study_uid = reading.study.study_instance_uid
     image = f"SOP Instance UID {evidence.sop_instance_uid}" + (f", frame {evidence.frame}" if evidence.frame else "")
-    sources = [_reference("ImagingStudy", study_uid, display=image)]
+    sources = [reference("ImagingStudy", study_uid, display=image)]
     resource: Resource = {
         "resourceType": "Observation",
-        "id": _id("Observation", report.report_key, finding.finding),
+        "id": resource_id("Observation", report.report_key, finding.finding),
         "status": "preliminary" if is_preliminary(report) else "final",
-        "category": [_hl7_concept("observation-category", "imaging", "Imaging")],
+        "category": [hl7_concept("observation-category", "imaging", "Imaging")],
         "code": _concept(finding.code),
-        "subject": _subject(reading),
-        "device": _reference("Device", _model_key(reading)),
+        "subject": subject(reading.study),
+        "device": reference("Device", _model_key(reading)),
         "valueCodeableConcept": _concept(PRESENCE[finding.decision]),
     }
     if reading.study.study_date:
@@ -276,7 +185,7 @@ def _observation(stated: Stated, change: Change | None, reading: Reading, report
         components.append({"code": _concept(CHANGE_SINCE_PRIOR), "valueCodeableConcept": _concept(CHANGES[change.change])})
         if reading.prior:
             prior_image = f"SOP Instance UID {change.prior_sop_instance_uid}"
-            sources.append(_reference("ImagingStudy", reading.prior.study_instance_uid, display=prior_image))
+            sources.append(reference("ImagingStudy", reading.prior.study_instance_uid, display=prior_image))
     resource |= {"derivedFrom": sources, "component": components}
     if finding.decision is Decision.UNSURE:
         resource["note"] = [{"text": "Uncertain: between the model's rule-out and its threshold."}]
@@ -284,7 +193,7 @@ def _observation(stated: Stated, change: Change | None, reading: Reading, report
 
 
 def _number(code: Code, value: float, unit: str) -> Resource:
-    quantity = {"value": round(value, 6), "unit": unit, "system": _UCUM, "code": unit}
+    quantity = {"value": round(value, 6), "unit": unit, "system": UCUM, "code": unit}
     return {"code": _concept(code), "valueQuantity": quantity}
 
 
@@ -311,14 +220,14 @@ def _diagnostic_report(reading: Reading, report: Report, observations: list[Reso
     ]
     resource: Resource = {
         "resourceType": "DiagnosticReport",
-        "id": _id("DiagnosticReport", report.report_key),
-        "text": {"status": "generated", "div": _xhtml(narrative.decode())},
+        "id": resource_id("DiagnosticReport", report.report_key),
+        "text": {"status": "generated", "div": xhtml(narrative.decode())},
         "identifier": [{"type": {"text": "radpipe report key"}, "value": report.report_key}],
         "status": STATUS[report.status],
-        "category": [_hl7_concept("v2-0074", "RAD", "Radiology")],
+        "category": [hl7_concept("v2-0074", "RAD", "Radiology")],
         "code": _concept(_PROCEDURE),
-        "subject": _subject(reading),
-        "imagingStudy": [_reference("ImagingStudy", reading.study.study_instance_uid)],
+        "subject": subject(reading.study),
+        "imagingStudy": [reference("ImagingStudy", reading.study.study_instance_uid)],
         "conclusion": " ".join(part for part in conclusion if part) or "No impression was given.",
         "presentedForm": [{
             "contentType": "text/plain; charset=utf-8", "language": "en", "title": "Report",
@@ -326,7 +235,7 @@ def _diagnostic_report(reading: Reading, report: Report, observations: list[Reso
         }],
     }  # fmt: skip
     if observations:
-        resource["result"] = [_refer(observation) for observation in observations]
+        resource["result"] = [refer(observation) for observation in observations]
     if reading.study.study_date:
         resource["effectiveDateTime"] = reading.study.study_date.isoformat()
     if at:
@@ -334,25 +243,21 @@ def _diagnostic_report(reading: Reading, report: Report, observations: list[Reso
     return resource
 
 
-def _xhtml(narrative: str) -> str:
-    return f'<div xmlns="http://www.w3.org/1999/xhtml"><pre>{html.escape(narrative)}</pre></div>'
-
-
 def _provenance(reading: Reading, report: Report, targets: list[Resource], practitioner: Resource | None) -> Resource:
     kind = "provenance-participant-type"
-    agents = [{"type": _hl7_concept(kind, "assembler", "Assembler"), "who": _reference("Device", _model_key(reading))}]
+    agents = [{"type": hl7_concept(kind, "assembler", "Assembler"), "who": reference("Device", _model_key(reading))}]
     if practitioner:
-        agent: Resource = {"type": _hl7_concept(kind, "verifier", "Verifier"), "who": _refer(practitioner)}
+        agent: Resource = {"type": hl7_concept(kind, "verifier", "Verifier"), "who": refer(practitioner)}
         if report.signed_by and report.signed_by.organisation:
             agent["onBehalfOf"] = {"display": report.signed_by.organisation}
         agents.append(agent)
     resource: Resource = {
         "resourceType": "Provenance",
-        "id": _id("Provenance", report.report_key, str(report.version)),
-        "target": [_refer(target) for target in targets],
+        "id": resource_id("Provenance", report.report_key, str(report.version)),
+        "target": [refer(target) for target in targets],
         "recorded": _instant(as_of(reading, report) or datetime(1970, 1, 1, tzinfo=UTC)),
         "agent": agents,
-        "entity": [{"role": "source", "what": _reference("ImagingStudy", reading.study.study_instance_uid)}],
+        "entity": [{"role": "source", "what": reference("ImagingStudy", reading.study.study_instance_uid)}],
     }
     if reading.read_at:
         resource["occurredDateTime"] = _instant(reading.read_at)

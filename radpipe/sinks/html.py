@@ -59,6 +59,7 @@ class Statement:
 
     text: str
     origin: str
+    by: str  # the mark beside it, where it is neither the model's nor read off the tags
     stance: str
     key: int
     brief: tuple[str, ...]
@@ -221,6 +222,7 @@ def _statement(sentence: Sentence, reading: Reading, drawn: tuple[Finding, ...])
     return Statement(
         text=sentence.text,
         origin=sentence.origin.value,
+        by=_BY.get(sentence.origin, ""),
         stance=sentence.stance.value,
         key=names.index(sentence.finding) if sentence.finding in names else -1,
         brief=brief[:3] + ((f"and {len(brief) - 3} more",) if len(brief) > 3 else ()),

@@ -8,9 +8,10 @@
                             '--device--> Device (radpipe, and the lexicon that read the text)
 
 Extensions have the URL EXTENSION:NAME, and inside them the field names of the JSON record (docs/structured-forms.md).
-Strings are escaped as in `structured_escape`; the presented form is the text as it is. No patient, no study, no time: a
-text says none of them. Nothing is concluded: `conclusion` is the text's own impression, if it has one. The bundle is
-checked against the R4B models in the tests, not whenever it is made: that would take six times as long.
+Strings are escaped as in `structured_escape`; the presented form is the text as it is. A text says neither patient nor
+study nor time, so the bundle has none, unless the study is given: then Patient and ImagingStudy are in it. Nothing is
+concluded: `conclusion` is the text's own impression, if it has one. The bundle is checked against the R4B models in the
+tests, not whenever it is made: that would take six times as long.
 """
 
 from __future__ import annotations
@@ -28,7 +29,18 @@ from radpipe.errors import StructureError
 from radpipe.observation import Assertion, Device, Location, Observation, Part, Size, StructuredReport
 from radpipe.sinks import structured_terms as t
 from radpipe.sinks import structured_text
-from radpipe.sinks.fhir import SYSTEMS, _xhtml
+from radpipe.sinks.fhir_resources import (
+    SYSTEMS,
+    UCUM,
+    Resource,
+    entry,
+    hl7_concept,
+    patient_resource,
+    refer,
+    study_resource,
+    subject,
+    xhtml,
+)
 from radpipe.sinks.identifiers import stable_uuid
 from radpipe.sinks.structured_escape import escape
 from radpipe.sinks.structured_fhir_parse import parse
@@ -41,12 +53,11 @@ from radpipe.sinks.structured_json import (
     section_record,
 )
 from radpipe.sinks.terms import CHANGE_SINCE_PRIOR, CHANGES, LATERALITY
+from radpipe.study import Study
 
 __all__ = ["parse", "render", "suffix"]
 
 suffix = ".fhir.json"
-
-Resource = dict[str, Any]
 
 STATUSES = {"preliminary": "preliminary", "final": "final", "amended": "amended", "unknown": "unknown"}
 """Status of the DiagnosticReport -> that of its Observations."""
@@ -54,8 +65,6 @@ STATUSES = {"preliminary": "preliminary", "final": "final", "amended": "amended"
 LONGEST = 1024 * 1024
 """Characters of a FHIR string."""
 
-_HL7 = "http://terminology.hl7.org/CodeSystem"
-_UCUM = "http://unitsofmeasure.org"
 _CODE = re.compile(r"[^\s\\]+( [^\s\\]+)*")
 _INTERPRETATIONS = {
     Assertion.PRESENT: ("POS", "Positive"),
@@ -65,16 +74,19 @@ _INTERPRETATIONS = {
 _DERIVED = ("location", "size_mm")
 
 
-def render(report: StructuredReport, *, status: str = "preliminary") -> bytes:
+def render(report: StructuredReport, *, status: str = "preliminary", study: Study | None = None) -> bytes:
     """The bundle as JSON, ASCII. Raises StructureError for a status other than STATUSES."""
-    return (json.dumps(document(report, status=status), allow_nan=False, separators=(",", ":")) + "\n").encode("ascii")
+    bundle = document(report, status=status, study=study)
+    return (json.dumps(bundle, allow_nan=False, separators=(",", ":")) + "\n").encode("ascii")
 
 
-def document(report: StructuredReport, *, status: str = "preliminary") -> Resource:
-    """The bundle before it is written."""
+def document(report: StructuredReport, *, status: str = "preliminary", study: Study | None = None) -> Resource:
+    """The bundle before it is written. `study`: the one that the report is about, if it is known."""
     if status not in STATUSES:
         raise StructureError(f"a structured report cannot be {status!r}; it is one of {', '.join(STATUSES)}")
-    key = (escape(report.report_id), hashlib.sha256(report.text.encode("utf-8", "surrogatepass")).hexdigest())
+    digest = hashlib.sha256(report.text.encode("utf-8", "surrogatepass")).hexdigest()
+    # of the study too: the same words under the same id, of two patients, must not be one resource
+    key = (escape(report.report_id), digest, *((study.study_instance_uid,) if study else ()))
     device = _device(report.lexicon)
     observations = []
     for number, observation in enumerate(report.observations, start=1):
@@ -82,20 +94,22 @@ def document(report: StructuredReport, *, status: str = "preliminary") -> Resour
         observations.append(_observation(observation, resource_id, STATUSES[status], device))
     diagnostic = _diagnostic_report(report, str(stable_uuid("structured-fhir", "DiagnosticReport", *key)), status)
     if observations:
-        diagnostic["result"] = [_refer(observation) for observation in observations]
+        diagnostic["result"] = [refer(observation) for observation in observations]
+    resources = [diagnostic, *observations, device]
+    if study:
+        imaging = study_resource(study)
+        diagnostic["imagingStudy"] = [refer(imaging)]
+        for resource in (diagnostic, *observations):
+            resource["subject"] = subject(study)
+            if study.study_date:
+                resource["effectiveDateTime"] = study.study_date.isoformat()
+        resources += [patient_resource(study), imaging]
     return {
         "resourceType": "Bundle",
         "id": str(stable_uuid("structured-fhir", "Bundle", *key, escape(report.lexicon))),
         "type": "collection",
-        "entry": [
-            {"fullUrl": f"urn:uuid:{resource['id']}", "resource": resource}
-            for resource in (diagnostic, *observations, device)
-        ],
+        "entry": [entry(resource) for resource in resources],
     }
-
-
-def _refer(resource: Resource) -> Resource:
-    return {"reference": f"urn:uuid:{resource['id']}"}
 
 
 def _coding(code: Code) -> Resource:
@@ -114,10 +128,6 @@ def _coding(code: Code) -> Resource:
 
 def _concept(code: Code, words: str = "") -> Resource:
     return {"coding": [_coding(code)], "text": escape(words or code.meaning)}
-
-
-def _hl7_concept(system: str, code: str, display: str) -> Resource:
-    return {"coding": [{"system": f"{_HL7}/{system}", "code": code, "display": display}]}
 
 
 def _extension(url: str, value: Any, *, plain: bool = False) -> Resource:
@@ -158,11 +168,11 @@ def _diagnostic_report(report: StructuredReport, resource_id: str, status: str) 
     resource: Resource = {
         "resourceType": "DiagnosticReport",
         "id": resource_id,
-        "text": {"status": "generated", "div": _xhtml(structured_text.render(report).decode())},
+        "text": {"status": "generated", "div": xhtml(structured_text.render(report).decode())},
         "extension": extensions,
         "identifier": [{"type": {"text": "Report identifier"}, "value": escape(report.report_id)}],
         "status": status,
-        "category": [_hl7_concept("v2-0074", "RAD", "Radiology")],
+        "category": [hl7_concept("v2-0074", "RAD", "Radiology")],
         "code": _concept(Code("18748-4", "LN", "Diagnostic imaging study")),
         "presentedForm": [{
             "contentType": "text/plain; charset=utf-8", "language": "en", "title": "Report as written",
@@ -206,11 +216,11 @@ def _observation(observation: Observation, resource_id: str, status: str, device
             *_extensions("mention", mentions),
         ],
         "status": status,
-        "category": [_hl7_concept("observation-category", "imaging", "Imaging")],
+        "category": [hl7_concept("observation-category", "imaging", "Imaging")],
         "code": _concept(observation.code),
-        "device": _refer(device),
+        "device": refer(device),
         "valueCodeableConcept": _concept(presence),
-        "interpretation": [_hl7_concept("v3-ObservationInterpretation", *_INTERPRETATIONS[observation.status])],
+        "interpretation": [hl7_concept("v3-ObservationInterpretation", *_INTERPRETATIONS[observation.status])],
         "method": {"text": "Structured from the report's text by radpipe"},
         "component": _components(observation),
     }
@@ -269,7 +279,7 @@ def _lengths(size: Size) -> list[Resource]:
 
 
 def _millimetres(mm: float) -> Resource:
-    return {"value": mm, "unit": "mm", "system": _UCUM, "code": "mm"}
+    return {"value": mm, "unit": "mm", "system": UCUM, "code": "mm"}
 
 
 def _device_seen(device: Device) -> Resource:

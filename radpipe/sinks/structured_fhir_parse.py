@@ -17,7 +17,7 @@ from radpipe.codes import SIDES, Code
 from radpipe.errors import StructureError
 from radpipe.observation import StructuredReport
 from radpipe.sinks import structured_terms as t
-from radpipe.sinks.fhir import SYSTEMS
+from radpipe.sinks.fhir_resources import SYSTEMS
 from radpipe.sinks.structured_escape import unescape
 from radpipe.sinks.structured_read import report_of
 from radpipe.sinks.terms import CHANGE_SINCE_PRIOR, CHANGES, LATERALITY

@@ -9,18 +9,23 @@ bytes, and another reading of it another instance.
 from __future__ import annotations
 
 from datetime import datetime
-from io import BytesIO
 
 import highdicom as hd
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage
 
 from radpipe import __version__
 from radpipe.observation import StructuredReport
 from radpipe.sinks import structured_sr_content
-from radpipe.sinks.dicom_sr import _charset, _copy_patient_and_study, _stand_in
 from radpipe.sinks.identifiers import stable_uid
+from radpipe.sinks.sr_document import (
+    copy_patient_and_study,
+    local_codes,
+    set_character_set,
+    set_content_times,
+    stand_in,
+    to_file,
+)
 from radpipe.sinks.structured_escape import escape
 from radpipe.sinks.structured_json import render as render_json
 from radpipe.sinks.structured_sr_parse import parse
@@ -31,20 +36,17 @@ suffix = ".dcm"
 
 SERIES_NUMBER = 9901
 
-NO_DATE = "19000101"
-"""ContentDate where neither a time nor a study date is known: it must have a value (type 1), and never the present day."""
-
 
 def render(report: StructuredReport, *, header: Dataset | None = None, at: datetime | None = None) -> bytes:
     """The document as a DICOM file (PS3.10, Explicit VR Little Endian).
 
     `header`: any image of the study that the report is about, without pixels; fills patient and study. `at`: when the text
-    was structured; else the study's date and time, else NO_DATE at midnight.
+    was structured; else the study's date and time, else 1900-01-01 at midnight.
     """
     source = header if header is not None else _no_study(report)
     content = render_json(report).decode("ascii")
     document = hd.sr.ComprehensiveSR(
-        evidence=[_stand_in(source)],
+        evidence=[stand_in(source)],
         content=structured_sr_content.root(),
         series_instance_uid=stable_uid("structured-sr-series", source.StudyInstanceUID, escape(report.report_id)),
         series_number=SERIES_NUMBER,
@@ -57,24 +59,16 @@ def render(report: StructuredReport, *, header: Dataset | None = None, at: datet
         is_complete=False,
         is_final=False,
         is_verified=False,
-        coding_schemes=[
-            CodingSchemeIdentificationItem("99RADPIPE", name="radpipe local codes", responsible_organization="radpipe")
-        ],
+        coding_schemes=[local_codes()],
     )
     document.ContentSequence = structured_sr_content.content(report)
     for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"):
         if keyword in document:
             del document[keyword]  # the words name no image: the stand-in is not evidence
-    _copy_patient_and_study(source, document)
-    _set_times(document, at)
-    charset = _charset(source, document)
-    if charset:
-        document.SpecificCharacterSet = charset
-    elif "SpecificCharacterSet" in document:
-        del document.SpecificCharacterSet
-    file = BytesIO()
-    document.save_as(file, enforce_file_format=True)
-    return file.getvalue()
+    copy_patient_and_study(source, document)
+    set_content_times(document, at)
+    set_character_set(source, document)
+    return to_file(document)
 
 
 def _no_study(report: StructuredReport) -> Dataset:
@@ -86,14 +80,3 @@ def _no_study(report: StructuredReport) -> Dataset:
     source.SeriesInstanceUID = stable_uid("structured-source-series", *key)
     source.SOPInstanceUID = stable_uid("structured-source", *key)
     return source
-
-
-def _set_times(document: Dataset, at: datetime | None) -> None:
-    """Times of the content, not of the rendering: the same report must give the same bytes."""
-    date = at.strftime("%Y%m%d") if at else document.StudyDate or NO_DATE
-    time = at.strftime("%H%M%S") if at else document.StudyTime or "000000"
-    document.ContentDate = document.InstanceCreationDate = document.SeriesDate = date
-    document.ContentTime = document.InstanceCreationTime = document.SeriesTime = time
-    for item in document.get("ContributingEquipmentSequence", ()):
-        if "ContributionDateTime" in item:
-            del item.ContributionDateTime

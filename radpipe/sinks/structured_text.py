@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from radpipe.codes import Laterality, finding_words
+from radpipe.codes import FINDINGS, Laterality, finding_words
 from radpipe.observation import (
     Assertion,
     Communication,
@@ -48,7 +48,6 @@ _RANK = {finding: rank for rank, finding in enumerate(ORDER)}
 _WIDTH = 96
 _SHOWN = 160  # characters of a quote; more are cut in the middle
 _LONG_WORD = re.compile(rf"\S{{{_WIDTH - 10}}}(?=\S)")
-_NAMES = {"nodule_mass": "nodule or mass", "degenerative_spine": "degenerative change of the spine"}
 _ACTIONS = {
     "follow_up": "follow-up",
     "further_imaging": "further imaging",
@@ -146,7 +145,7 @@ def _line(observation: Observation) -> str:
     """Pleural effusion: present, small, right, unchanged; costophrenic angle. "Small right pleural effusion." [412-440]"""
     stated = [observation.status.value, *_attributes(observation)]
     said = "; ".join([", ".join(stated), *_where(observation), *_measured(observation.sizes)])
-    return f"{_name(observation.finding)}: {said}. {_quoted(observation.span)}{_origin(observation.origin)}"
+    return f"{_capital(_name(observation))}: {said}. {_quoted(observation.span)}{_origin(observation.origin)}"
 
 
 def _device_lines(observation: Observation) -> Iterator[str]:
@@ -198,8 +197,11 @@ def _range(size: Size) -> str:
     return "" if size.least_mm is None else f"{size.least_mm:g} to "
 
 
-def _name(finding: str) -> str:
-    return _capital(_NAMES.get(finding) or finding_words(finding))
+def _name(observation: Observation) -> str:
+    """The finding in words. A lexicon may use a name for something else than ours ("mass" in the head): its code says so."""
+    known = FINDINGS.get(observation.finding)
+    ours = known is None or (known.value, known.scheme) == (observation.code.value, observation.code.scheme)
+    return finding_words(observation.finding) if ours else observation.code.meaning.lower()
 
 
 def _capital(words: str) -> str:
@@ -242,8 +244,7 @@ def _summary(observation: Observation) -> Iterator[str]:
     severity = _severity(observation.finding, observation.severity) if observation.severity else ""
     sided = any(_names_side(x) and x.laterality is observation.laterality for x in observation.locations)
     side = observation.laterality.value if observation.laterality and not sided else ""
-    name = _NAMES.get(observation.finding) or finding_words(observation.finding)
-    words = " ".join(word for word in (severity, side, name) if word)
+    words = " ".join(word for word in (severity, side, _name(observation)) if word)
     change = [observation.change.value.replace("_", " ")] if observation.change else []
     said = ", ".join([words, *_where(observation), *_measured(observation.sizes), *change])
     yield f"{hedge}{said if hedge else _capital(said)}."
