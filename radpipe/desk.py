@@ -19,7 +19,7 @@ from radpipe.pipeline import HEADER, THUMBNAIL
 from radpipe.ports import Keep
 from radpipe.reading import Reading
 from radpipe.report import Person, Report, Stance
-from radpipe.study import Image, study_key
+from radpipe.study import Image, Study, study_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +111,13 @@ class Desk:
         }
         return simple[form](reading, report)
 
+    def study_header(self, study: Study) -> Dataset:
+        """The header of one of the study's images, without pixels. Raises InputError where none is kept."""
+        header = next((header for image in study.images if (header := self._header(image)) is not None), None)
+        if header is None:
+            raise InputError(f"no image header of study {study.study_key} is kept; run `radpipe run` on its files again")
+        return header
+
     def deliver(self, outbox: Path) -> int:
         """Write what is pending into the outbox folder; how many were written. Safe to repeat."""
         return self.store.deliver_to_folder(outbox)
@@ -138,10 +145,14 @@ class Desk:
         earlier = self._prior_image(reading)
         headers = {}
         for image in (*wanted, *((earlier,) if earlier else ())):
-            content = self.keep.get(image.sha256, HEADER)
-            if content is not None:
-                headers[image.sop_instance_uid] = dicom.read_header(content)
+            header = self._header(image)
+            if header is not None:
+                headers[image.sop_instance_uid] = header
         return headers
+
+    def _header(self, image: Image) -> Dataset | None:
+        content = self.keep.get(image.sha256, HEADER)
+        return None if content is None else dicom.read_header(content)
 
     def _prior_image(self, reading: Reading) -> Image | None:
         if reading.prior is None:

@@ -148,9 +148,9 @@ def _reported(material: Material) -> tuple[Sentence, ...]:
     odds = prior_report.disagreements(report, material.prior, material.findings, material.changes)
     sentences = []
     for said in prior_report.worth_saying(report, _assessed(material), odds):
-        words = finding_words(said.finding)
+        words, status = finding_words(said.finding), _REPORTED_STATUS[said.status]
         evidence = _quoted(report, said, material.image)
-        text = f"{_capital(subject(said.finding, said.laterality))} was {_REPORTED_STATUS[said.status]} on {report.study_date.isoformat()}."
+        text = f"{_capital(subject(said.finding, said.laterality))} was {status} on {report.study_date.isoformat()}."
         sentences.append(Sentence(text, (evidence,), Origin.REPORT))
         change = next((c for c in odds.values() if prior_report.statement_of(report, c.finding) is said), None)
         if change is not None:

@@ -275,6 +275,7 @@ def test_the_page_and_the_json_show_the_words_and_where_they_stand(told: tuple[S
     site, reading, report = told
     page = site.desk().render(reading, report, "html").decode()
     assert "DICOM SR 1.2.3.99" in page
+    assert '<em class="by">earlier report</em>' in page
     assert "Small right pleural effusion" in page
     found = json.loads(site.desk().render(reading, report, "json"))["prior_report"]
     assert found["statements"][0]["quote"]

@@ -109,9 +109,7 @@ def test_it_stays_whatever_a_reader_makes_of_the_finding() -> None:
 
 def test_a_nodule_or_mass_of_the_model_finds_the_reports_word_for_both() -> None:
     told = report(said("nodule_mass", ABSENT))
-    assert texts(comparison({"nodule": Decision.PRESENT}, told)) == [
-        "Nodule or mass was reported absent on 2025-11-02."
-    ]
+    assert texts(comparison({"nodule": Decision.PRESENT}, told)) == ["Nodule or mass was reported absent on 2025-11-02."]
 
 
 def test_without_a_report_nothing_is_added() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def test_the_marks_reach_the_bars_of_the_issue(gold: Path, openi: dict[str, str]
     marks = evaluate_structure(annotated, structured, samples=2).marks
     low = {mark.name: round(mark.f1, 3) for mark in marks if mark.n >= FEW and mark.f1 < BARS[mark.name]}
     assert not low
+
+
+def test_other_hospitals_ways_of_writing_are_read_as_well(root: Path) -> None:
+    chest = open_lexicon("chest")
+    path = root / "tests" / "gold" / "styles_72.jsonl"
+    texts = {report["uid"]: report["text"] for report in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    structured = {uid: entries_of(structure_report(uid, text, chest)) for uid, text in texts.items()}
+    marks = evaluate_structure(read_gold(path), structured, samples=2).marks
+    assert {mark.name: round(mark.f1, 3) for mark in marks if mark.f1 < BARS[mark.name]} == {}
 
 
 def test_every_quote_of_all_3955_reports_is_verbatim(openi: dict[str, str]) -> None:

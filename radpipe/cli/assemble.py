@@ -13,6 +13,7 @@ from radpipe.settings import Settings
 
 if TYPE_CHECKING:
     from radpipe.desk import Desk
+    from radpipe.language import LanguageModel
     from radpipe.pipeline import Pipeline
     from radpipe.ports import ImageModel
     from radpipe.store import SqlStore
@@ -81,6 +82,16 @@ def rules_of(settings: Settings) -> Rules:
     from radpipe import triage
 
     return triage.read_rules(triage.RULES_PATH if settings.triage_rules == Path("") else settings.triage_rules)
+
+
+def open_site_language_model(settings: Settings) -> LanguageModel | None:
+    """The language model that the settings name, or None. Raises what `radpipe.language.open_language_model` raises."""
+    from radpipe.language import open_language_model
+
+    return open_language_model(
+        url=settings.language_url, model=settings.language_model, api_key=settings.language_api_key,
+        timeout_s=settings.language_timeout_s, file=settings.language_file, insecure=bool(settings.language_insecure),
+    )  # fmt: skip
 
 
 def open_pipeline(settings: Settings, paths: Sequence[Path]) -> Pipeline:

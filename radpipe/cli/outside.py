@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radpipe.cli import say
+from radpipe.cli.studies import Studies, StudyName
 from radpipe.errors import InputError, UsageError
 from radpipe.reported import OutsideReport, ReportOrigin
 from radpipe.settings import Settings
-from radpipe.study import Patient, Study, study_key
+from radpipe.study import Patient, study_key
 
 if TYPE_CHECKING:
     from radpipe.report import Person
@@ -27,9 +26,6 @@ Commands = Any  # argparse._SubParsersAction, which is private
 
 LARGEST = 4 << 20
 """Bytes of one report: some thousand times a long one."""
-
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2,}")
-_KEY = re.compile(r"[0-9a-f]{16}")
 
 
 def add_commands(inner: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
@@ -78,9 +74,7 @@ class _Given:
 
     name: str  # of the file or line, for messages
     text: str
-    uid: str = ""
-    number: str = ""
-    study_key: str = ""
+    study: StudyName
     study_date: date | None = None
     patient: Patient | None = None
 
@@ -92,14 +86,14 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
     if options.jsonl == bool(options.study):
         raise UsageError("say whose report it is: --study STUDY, or --jsonl where each line says it")
     store = open_the_store(settings)
-    by, studies = _actor(store, settings), _Studies(store)
+    by, whose = _actor(store, settings), _Whose(store)
     aside = 0
     given = _lines(options.file) if options.jsonl else iter([_single(options)])
     for one in given:
         try:
             if isinstance(one, InputError):
                 raise one
-            report = studies.report(one)
+            report = whose.report(one)
         except (InputError, UsageError) as error:
             if not options.jsonl:
                 raise
@@ -108,7 +102,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
             continue
         is_new = store.save_reported(report, by=by)
         kept = store.reported(report.reported_key) or report
-        waits = studies.waits_for(kept)
+        waits = whose.waits_for(kept)
         told = prior_report(kept)
         findings = [
             {"finding": said.finding, "status": said.status, "laterality": said.laterality, "quote": said.quote}
@@ -149,23 +143,22 @@ def _actor(store: SqlStore, settings: Settings) -> Person | None:
     return person
 
 
-class _Studies:
-    """The store's studies, to find whose a report is."""
+class _Whose:
+    """To find whose a report is, and of which study."""
 
     def __init__(self, store: SqlStore) -> None:
-        self._store = store
-        self._by_number: dict[str, tuple[str, ...]] | None = None
+        self._store, self._studies = store, Studies(store)
 
     def report(self, given: _Given) -> OutsideReport:
         """The report with all that is known of its study. Raises UsageError where that is not enough, or contradicts."""
-        study = self._find(given)
+        study, name = self._studies.find(given.study, given.name), given.study
         if study is None:
-            if not given.uid and given.patient is None:
+            if not name.uid and given.patient is None:
                 raise UsageError(
                     f"{given.name}: its study is not in the store, and an accession number alone does not say whose it is: "
                     "give the StudyInstanceUID, or the patient's ID and issuer and the study's date"
                 )
-            return OutsideReport(given.text, ReportOrigin.IMPORTED, given.uid, given.number, given.study_date, given.patient)
+            return OutsideReport(given.text, ReportOrigin.IMPORTED, name.uid, name.number, given.study_date, given.patient)
         if given.study_date and study.study_date and given.study_date != study.study_date:
             raise UsageError(f"{given.name}: the study {study.study_key} is of another date than the one given")
         issuer = given.patient.issuer_of_patient_id if given.patient else ""
@@ -185,7 +178,7 @@ class _Studies:
 
     def waits_for(self, report: OutsideReport) -> str:
         """Why the report cannot be used yet, in words; "" if it can."""
-        if report.study_instance_uid and self._of_uid(report.study_instance_uid) is not None:
+        if report.study_instance_uid and self._studies.of_uid(report.study_instance_uid) is not None:
             return ""
         if report.patient is None or report.study_date is None:
             return "its study is not in the store yet: used once the study arrives (or import it with date and patient)"
@@ -193,38 +186,12 @@ class _Studies:
             return "no study of this patient is in the store yet: ID and issuer must be as in the images"
         return ""
 
-    def _find(self, given: _Given) -> Study | None:
-        from radpipe.errors import UnknownKey
-
-        if given.study_key:
-            with contextlib.suppress(UnknownKey):
-                return self._store.study(given.study_key)
-        if given.uid and (study := self._of_uid(given.uid)) is not None:
-            return study
-        if not given.number:
-            return None
-        if self._by_number is None:
-            self._by_number = self._store.studies_by_accession_number()
-        uids = self._by_number.get(given.number, ())
-        if len(uids) > 1:
-            raise UsageError(f"{given.name}: {len(uids)} studies have this accession number: give the StudyInstanceUID")
-        return self._of_uid(uids[0]) if uids else None
-
-    def _of_uid(self, uid: str) -> Study | None:
-        from radpipe.errors import UnknownKey
-
-        with contextlib.suppress(UnknownKey):
-            return self._store.study(study_key(uid))
-        return None
-
 
 def _single(options: argparse.Namespace) -> _Given:
-    name, study = str(options.file), options.study
-    given = _Given(name, _words(_read(options.file), name), study_date=_day(options.date, name))
+    name = str(options.file)
     patient = Patient(options.patient_id, options.issuer) if options.patient_id else None
-    if _UID.fullmatch(study) and len(study) <= 64:
-        return replace(given, uid=study, patient=patient)
-    return replace(given, number=study, study_key=study if _KEY.fullmatch(study) else "", patient=patient)
+    text = _words(_read(options.file), name)
+    return _Given(name, text, StudyName.of(options.study), _day(options.date, name), patient)
 
 
 def _lines(path: Path) -> Iterator[_Given | InputError]:
@@ -259,7 +226,7 @@ def _line(line: bytes, name: str) -> _Given:
     if not (uid or number):
         raise InputError(f"{name}: it names no study (study_instance_uid or accession_number)")
     patient = Patient(whose, field("issuer_of_patient_id")) if whose else None
-    return _Given(name, found["text"], uid, number, "", _day(field("study_date"), name), patient)
+    return _Given(name, found["text"], StudyName(uid, number), _day(field("study_date"), name), patient)
 
 
 def _read(path: Path) -> bytes:

@@ -21,13 +21,11 @@ def open_proposer(settings: Settings) -> Proposer:
 
     Raises UsageError when the settings name no model, and what `open_language_model` raises.
     """
-    from radpipe.language import Fuse, Question, ask, open_language_model
+    from radpipe.cli.assemble import open_site_language_model
+    from radpipe.language import Fuse, Question, ask
     from radpipe.structure.proposals import apply_answer, asserting_text
 
-    model = open_language_model(
-        url=settings.language_url, model=settings.language_model, api_key=settings.language_api_key,
-        timeout_s=settings.language_timeout_s, file=settings.language_file, insecure=bool(settings.language_insecure),
-    )  # fmt: skip
+    model = open_site_language_model(settings)
     if model is None:
         raise UsageError(
             "--propose needs a language model: set RADPIPE_LANGUAGE_URL and RADPIPE_LANGUAGE_MODEL, or RADPIPE_LANGUAGE_FILE"

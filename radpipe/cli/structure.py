@@ -10,10 +10,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,11 +20,11 @@ from radpipe.errors import RadpipeError, UsageError
 from radpipe.settings import Settings
 
 if TYPE_CHECKING:
+    from radpipe.cli.about import About
     from radpipe.cli.propose import Proposer
     from radpipe.observation import Discrepancy, StructuredReport
-    from radpipe.sources.texts import ReportText
+    from radpipe.sources.texts import ReportText, UnusableText
     from radpipe.structure import Lexicon
-    from radpipe.structure.check_examination import Examination
 
 Commands = Any  # argparse._SubParsersAction, which is private
 
@@ -38,6 +37,7 @@ examples:
   echo 'Small left effusion.' | radpipe structure | jq '.observations[] | {finding, status, laterality}'
   radpipe structure reports.jsonl --check > checked.jsonl
   radpipe structure reports.jsonl --as sr -o sr/
+  radpipe structure report.txt --as sr --study A2026-0113 --store /srv/radpipe -o report.dcm
 
 A line of JSON: {"id": "A17", "text": "FINDINGS: ..."}; with --check it may also name patient_sex, laterality,
 body_part, study_date and has_comparison of the examination, and always a lexicon. Anything else is one report
@@ -73,6 +73,12 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
     parser.add_argument(
         "--propose", action="store_true", help="ask the language model that the settings name what the rules missed"
     )
+    parser.add_argument(
+        "--study",
+        metavar="STUDY",
+        help="the study in the store that the one report is about (StudyInstanceUID, accession number or study key): sr and "
+        "fhir then name its patient, and --check knows the examination",
+    )
     parser.add_argument("--sections", action="store_true", help="only how each text is cut into sections, with their words")
     parser.set_defaults(command=_structure)
 
@@ -83,14 +89,18 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.sources.texts import UnusableText, read_reports
 
     form = _form(options)
-    reader = Reader(options, form, open_proposer(settings) if options.propose else None)
+    about = _about(options, form, settings)
+    reader = Reader(
+        options, form, open_proposer(settings) if options.propose else None, about, _categories(options, settings)
+    )
     done = aside = 0
     with ExitStack() as stack:
         stream, name = _input(options, stack)
         outlet = stack.enter_context(open_outlet(options.output, form, SUFFIXES[form]))
         bar = stack.enter_context(Bar(stream, shown=sys.stderr.isatty() and not outlet.on_terminal))
         try:
-            for item in read_reports(stream, name, lambda words: _tell(f"{name}: {words}")):
+            items = read_reports(stream, name, lambda words: _tell(f"{name}: {words}"))
+            for item in only_one(items) if about else items:
                 if isinstance(item, UnusableText):
                     aside += 1
                     _tell(f"set aside: {name} {item.where}: {item.reason}")
@@ -115,14 +125,23 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
 class Reader:
     """One report's text to the bytes of the form that was asked for; lexicons are opened once."""
 
-    def __init__(self, options: argparse.Namespace, form: str, proposer: Proposer | None = None) -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        form: str,
+        proposer: Proposer | None = None,
+        about: About | None = None,
+        categories: Mapping[str, int] | None = None,
+    ) -> None:
         self.doubts = 0
         self.ignored = 0
         self._check: bool = options.check
+        self._study = about.study if about else None
+        self._categories = categories
         self._proposer = proposer
         self._lexicon: str = options.lexicon
         self._lexicons: dict[str, Lexicon] = {}
-        self._render = None if options.sections else _renderer(form, options.explain)
+        self._render = None if options.sections else _renderer(form, options.explain, about)
         if self._render and self._lexicon != "auto":
             must_be_lexicon(self._lexicon)
             self._open(self._lexicon)  # one that cannot be read is said before anything is
@@ -152,13 +171,14 @@ class Reader:
         return self._lexicons[name]
 
     def _discrepancies(self, report: StructuredReport, item: ReportText) -> tuple[Discrepancy, ...]:
+        from radpipe.cli.examination import examination
         from radpipe.structure.check import check
 
-        examination, ignored = _examination(item.examination or {})
+        known, ignored = examination(item.examination or {}, self._study)
         for reason in ignored:
             _tell(f"set aside: {item.where}: {reason}; the report was checked without it")
         self.ignored += len(ignored)
-        found = check(report, examination)
+        found = check(report, known, categories=self._categories)
         self.doubts += len(found)
         for doubt in found:
             places = ", ".join(f"{span.start}-{span.end}" for span in doubt.spans)
@@ -185,6 +205,8 @@ def _form(options: argparse.Namespace) -> str:
     form: str = options.form or "json"
     if options.sections and (form != "json" or options.explain or options.check or options.propose):
         raise UsageError("--sections only cuts the text: it goes with neither --as, --explain, --check nor --propose")
+    if options.study and form not in ("sr", "fhir") and not options.check:
+        raise UsageError("--study goes with --as sr, --as fhir or --check; the other forms name no study")
     if options.explain and form not in ("json", "text"):
         raise UsageError(
             f"--explain goes with json and text; the {form.upper()} form has the rules in it already, or no place"
@@ -192,7 +214,39 @@ def _form(options: argparse.Namespace) -> str:
     return form
 
 
-def _renderer(form: str, explain: bool) -> Callable[[StructuredReport, ReportText], bytes]:
+def _about(options: argparse.Namespace, form: str, settings: Settings) -> About | None:
+    """The study that --study names. Raises UsageError where the store has none of that name."""
+    if not options.study:
+        return None
+    from radpipe.cli.about import find_study
+
+    return find_study(settings, options.study, with_header=form == "sr")
+
+
+def _categories(options: argparse.Namespace, settings: Settings) -> Mapping[str, int] | None:
+    """The ACR category of each finding by the site's triage table; None where the one that ships holds."""
+    if not options.check or settings.triage_rules == Path(""):
+        return None
+    from radpipe.cli.assemble import rules_of
+
+    return {finding: rule.category for finding, rule in rules_of(settings).findings.items()}
+
+
+def only_one(items: Iterable[ReportText | UnusableText]) -> list[ReportText | UnusableText]:
+    """The items with just one report. Raises UsageError at the second, so that nothing is written under a wrong patient."""
+    from radpipe.sources.texts import UnusableText
+
+    held: list[ReportText | UnusableText] = []
+    reports = 0
+    for item in items:
+        held.append(item)
+        reports += not isinstance(item, UnusableText)
+        if reports > 1:
+            raise UsageError("--study names the study of one report, and more were given; give them one by one")
+    return held
+
+
+def _renderer(form: str, explain: bool, about: About | None) -> Callable[[StructuredReport, ReportText], bytes]:
     if form == "json":
         from radpipe.sinks.structured_json import to_record
 
@@ -200,11 +254,13 @@ def _renderer(form: str, explain: bool) -> Callable[[StructuredReport, ReportTex
     if form == "fhir":
         from radpipe.sinks import structured_fhir
 
-        return lambda report, item: structured_fhir.render(report).strip().replace(b"\n", b" ") + b"\n"
+        study = about.study if about else None
+        return lambda report, item: structured_fhir.render(report, study=study).strip().replace(b"\n", b" ") + b"\n"
     if form == "sr":
         from radpipe.sinks import structured_sr
 
-        return lambda report, item: structured_sr.render(report)
+        header = about.header if about else None
+        return lambda report, item: structured_sr.render(report, header=header)
     from radpipe.sinks import structured_text
 
     return lambda report, item: structured_text.render(report) + (_rules(report) if explain else b"")
@@ -228,41 +284,6 @@ def _sections(item: ReportText) -> bytes:
 
     sections = [section_record(part) | {"text": item.text[part.start : part.end]} for part in parts(item.text)]
     return _json_line({"id": item.report_id, "sections": sections})
-
-
-def _examination(said: Mapping[str, Any]) -> tuple[Examination, list[str]]:
-    """What a line says of the examination, and the reasons why some of it cannot be used."""
-    from radpipe.structure.check_examination import Examination
-
-    known: dict[str, Any] = {}
-    ignored: list[str] = []
-    for key, value in said.items():
-        field, read, expected = _FACTS[key]
-        try:
-            known[field] = read(value)
-        except (KeyError, ValueError, TypeError, AttributeError):
-            ignored.append(f'its "{key}" is not {expected}')
-    return Examination(**known), ignored
-
-
-def _date(value: str) -> date:
-    return datetime.strptime(value, "%Y%m%d" if value.isdecimal() else "%Y-%m-%d").date()
-
-
-def _truth(value: bool) -> bool:
-    return {True: True, False: False}[value] if isinstance(value, bool) else {"true": True, "false": False}[value]
-
-
-_SEXES = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O"}
-_SIDES = {"L": "L", "R": "R", "B": "B", "LEFT": "L", "RIGHT": "R", "BOTH": "B", "BILATERAL": "B", "U": None, "": None}
-_FACTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
-    "patient_sex": ("patient_sex", lambda value: _SEXES[value.upper()], "M, F or O"),
-    "laterality": ("laterality", lambda value: _SIDES[value.upper()], "L, R or B"),
-    "body_part": ("body_part", str.strip, "text such as CHEST"),
-    "study_date": ("study_date", _date, "a date such as 2026-01-31"),
-    "has_comparison": ("has_prior", _truth, "true or false"),
-}
-"""What a line calls it -> the field of an Examination, how it is read, what it must be."""
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -39,6 +39,7 @@ _SIGNS = {
     ChangeKind.RESOLVED: "✓",
     ChangeKind.NOT_COMPARABLE: "?",
 }
+_BY = {Origin.RADIOLOGIST: "radiologist", Origin.REPORT: "earlier report"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ def alternatives(scope: Scope, drafts: Sequence[Draft], lexicon: Lexicon) -> Non
             continue
         nearest_left = [draft for draft in drafts if draft.end == ends[left]]
         nearest_right = [draft for draft in drafts if draft.first == firsts[right]]
+        if _compared(scope, nearest_left[0].first):
+            continue
         if {d.finding for d in nearest_left} == {d.finding for d in nearest_right}:
             continue
         for draft in (*nearest_left, *nearest_right):
@@ -83,6 +85,17 @@ def alternatives(scope: Scope, drafts: Sequence[Draft], lexicon: Lexicon) -> Non
                 draft.status = Assertion.UNCERTAIN
                 draft.rules.append(event.rule.label)
                 draft.widen(nearest_left[0].first, nearest_right[0].end)
+
+
+def _compared(scope: Scope, first: int) -> bool:
+    """ "No change in the effusion or atelectasis": both are there, the "or" belongs to the denial of change."""
+    start = scope.clause_start(first)
+    return any(
+        event.rule.kind is Kind.CHANGE
+        and start <= event.first < first
+        and not any(scope.is_verb(i) for i in range(event.end, first))
+        for event in scope.events
+    )
 
 
 def _plain(scope: Scope, first: int, end: int) -> bool:

@@ -114,6 +114,8 @@ class Lexicon:
     findings: Mapping[str, FindingEntry]
     named: Mapping[str, frozenset[str]]
     kinds_of: frozenset[str]  # findings whose "or" lists kinds ("screws or plates") and no alternatives
+    diffuse: frozenset[str]  # findings that what lies beside them does not place
+    described: frozenset[str]  # findings of which "increased" describes and does not compare
     cues: frozenset[str]
     verbs: frozenset[str]
     spelling: Spelling
@@ -208,7 +210,8 @@ def _compile(folder: Path) -> Lexicon:
         head["name"], head["title"], head.get("body_part", ""),
         f"{head['name']} {head['version']} {digest.hexdigest()[:12]}", order, entries,
         {name: frozenset(targets) for name, targets in head.get("named", {}).items()},
-        frozenset(head.get("kinds_of", ())), frozenset(head.get("cues", ())),
+        frozenset(head.get("kinds_of", ())), frozenset(head.get("diffuse", ())),
+        frozenset(head.get("described", ())), frozenset(head.get("cues", ())),
         frozenset(words["verbs"]["words"]), spelling, phrases, modifiers, folder,
     )  # fmt: skip
 
@@ -284,7 +287,7 @@ def _common_rules() -> Iterator[tuple[str, Rule]]:
     for name, table in changes.items():
         change = None if name == "blanket" else _member(ChangeKind, name, _COMMON / "change.toml")
         kind = Kind.IGNORED if change is None else Kind.CHANGE
-        for key in ("words", "weak"):
+        for key in ("words", "still", "than", "weak"):
             for phrase in table.get(key, ()):
                 yield phrase, Rule(kind, f"change, {name}: {phrase}", change=change, sign=key == "weak")
 

@@ -36,6 +36,8 @@ _PREPOSITIONS = frozenset(
         "from",
     }
 )
+_EARLIER = ("change, unchanged: previously", "change, unchanged: as previously")
+_GRADED = frozenset({ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.RESOLVED})
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
@@ -76,11 +78,15 @@ def attribute(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> None
         for event in (*inside, *modifiers):
             if start <= event.first < end and not _is_of_another(scope, event, anchor.first):
                 for draft in group:
-                    _modify(scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding == "edema")
+                    _modify(
+                        scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding in lexicon.described
+                    )
         for event in modifiers:
             if event.rule.kind is Kind.CHANGE and end <= event.first < after:
                 for draft in group:
-                    _modify(scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding == "edema")
+                    _modify(
+                        scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding in lexicon.described
+                    )
         for first, last, size in measured:
             if start <= first < end:
                 for draft in group:
@@ -165,11 +171,18 @@ def _modify(scope: Scope, draft: Draft, event: Event, *, unnamed: bool) -> None:
         before = event.first < draft.end
         if draft.first <= event.first and event.end <= draft.end and event.end - event.first == draft.end - draft.first:
             return  # "the heart is large": the word is the finding itself
+        if _of_change(scope, event):
+            return
         if not before and not _predicative(scope, draft.end, event.first):
             return
         if rule.severity is not None and (draft.severity is None or _RANK[rule.severity] > _RANK[draft.severity]):
             draft.severity = rule.severity
     elif rule.kind is Kind.CHANGE:
+        denial = scope.denied[draft.first]
+        if rule.label.startswith(_EARLIER) and denial is not None and denial.rule.kind is Kind.DENIED:
+            draft.change = ChangeKind.RESOLVED  # "the previously seen effusion is not seen"
+            draft.rules.append(rule.label)
+            return
         if rule.change is ChangeKind.RESOLVED:
             if (
                 draft.status is Assertion.ABSENT
@@ -185,6 +198,18 @@ def _modify(scope: Scope, draft: Draft, event: Event, *, unnamed: bool) -> None:
             draft.change, draft.weak_change = rule.change, rule.sign
     draft.rules.append(rule.label)
     draft.widen(event.first, event.end)
+
+
+def _of_change(scope: Scope, degree: Event) -> bool:
+    """Whether a word of degree says how much has changed: "marked improvement", "slight interval increase"."""
+    after = degree.end + (degree.end < len(scope.words) and scope.words[degree.end] == "interval")
+    return any(
+        event.rule.kind is Kind.CHANGE
+        and not event.rule.sign
+        and event.rule.change in _GRADED
+        and event.first in {degree.end, after}
+        for event in scope.events
+    )
 
 
 def _predicative(scope: Scope, first: int, end: int) -> bool:

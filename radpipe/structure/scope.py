@@ -45,8 +45,16 @@ _ARTICLES = frozenset(
     }
 )
 _ORS = frozenset({"or", "nor", "versus", "vs", "/"})
+_LEADS = frozenset({"in", "on", "at", "within", "over", "overlying", "throughout", "along", "near"})
 _NONE: frozenset[Kind] = frozenset()
 _LOOK_AHEAD = 16  # words in which the "or" of a list must come
+
+
+_NONE_AT_ALL = frozenset({
+    ("none",), ("no",), ("nil",), ("absent",), ("negative",), ("none", "seen"), ("none", "identified"), ("not", "seen"),
+    ("not", "present"), ("not", "identified"), ("none", "visualized"), ("0",), ("n", "/", "a"),
+})  # fmt: skip
+_TEMPLATE = Rule(Kind.DENIED, "negation, template: none")
 
 
 class Scope:
@@ -67,6 +75,7 @@ class Scope:
         self.supposed: list[Event | None] = [None] * count
         for event in events:
             self._mark(event)
+        self._mark_templates()
 
     def kinds(self, at: int) -> Set[Kind]:
         """Kinds of the phrases that begin at this word."""
@@ -98,10 +107,11 @@ class Scope:
         numbers: list[int] = []
         number, complete, denial = 0, False, False
         subjects: set[str] = set()
+        leads = bool(words) and words[0] in _LEADS  # "On the right, there is an effusion" is one clause
         for index, word in enumerate(words):
             here = at.get(index)
             kinds = all_kinds.get(index, _NONE)
-            if Kind.CLAUSE in kinds and numbers:
+            if Kind.CLAUSE in kinds and numbers and not (leads and not complete and not denial and word == "there"):
                 number, complete, denial = number + 1, False, False
             elif (
                 word == ";"
@@ -120,6 +130,8 @@ class Scope:
                 complete = True
             elif Kind.DENIES in kinds:
                 denial = True
+            elif Kind.TERM in kinds:
+                leads = False
             if here:
                 subjects.update(event.rule.finding for event in here if event.rule.kind is Kind.SUBJECT)
         return numbers
@@ -156,6 +168,15 @@ class Scope:
             noun = noun or not _NOUNS.isdisjoint(kinds) or (index > first and word.isalpha())
         return False
 
+    def _mark_templates(self) -> None:
+        """ "Pneumothorax: none." denies what stands before the colon."""
+        words = self.words
+        for colon in (index for index, word in enumerate(words) if word == ":"):
+            end = next((i for i in range(colon + 1, len(words)) if words[i] in {",", ";", "/"}), len(words))
+            if tuple(words[colon + 1 : end]) in _NONE_AT_ALL:
+                answer = Event(colon, end, _TEMPLATE)
+                self._cover(self.denied, answer, self.clause_start(colon), colon)
+
     def _mark(self, event: Event) -> None:
         kind = event.rule.kind
         if kind is Kind.DENIES:
@@ -191,6 +212,8 @@ class Scope:
                     break
                 if denies and Kind.DOUBTS in kinds and words[index - 1] in {",", "and"}:
                     break
+            if not denies and words[index] == ":":
+                break
             if words[index] in {",", "and"} and not self._list_goes_on(index + 1, end, denies=denies):
                 break
             index += 1
@@ -212,7 +235,7 @@ class Scope:
             for event in self._at.get(index, ())
         )  # fmt: skip
         if not opens:
-            return denies or not self._is_seen(index, end)
+            return not self._has_own_change(index, end) if denies else not self._is_seen(index, end)
         return self._or_follows(index, end)
 
     def _or_follows(self, index: int, end: int) -> bool:
@@ -222,6 +245,15 @@ class Scope:
                 return True
             if self.words[later] in self._verbs or Kind.STOP in self.kinds(later):
                 return False
+        return False
+
+    def _has_own_change(self, index: int, end: int) -> bool:
+        """Whether an item ends in a comparison of its own: "no pneumothorax, cardiomegaly stable"."""
+        for later in range(index, min(end, index + _LOOK_AHEAD)):
+            if self.words[later] == "," or self.words[later] in _ORS:
+                return False
+            if later > index and Kind.CHANGE in self.kinds(later):
+                return True
         return False
 
     def _is_seen(self, index: int, end: int) -> bool:
@@ -236,13 +268,15 @@ class Scope:
     def _back(self, cue: Event, *, through_lists: bool) -> int:
         start = self.clause_start(cue.first)
         index = cue.first - 1
+        named = False
         while index >= start:
             kinds = self.kinds(index)
             if Kind.STOP in kinds:
                 return index + 1
             word = self.words[index]
-            if not through_lists and (word == "," or word == "and" or word in self._verbs):
+            if not through_lists and (word == "," or word == "and" or (word in self._verbs and named)):
                 return index + 1
+            named = named or Kind.TERM in kinds
             if through_lists and word in self._verbs and index < cue.first - 1:
                 return index + 1
             index -= 1

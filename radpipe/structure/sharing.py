@@ -70,6 +70,8 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
                     and leads(scope, a, Kind.CHANGE)
                 ):
                     b.change = a.change
+                    if a.change is ChangeKind.RESOLVED:
+                        b.status = Assertion.ABSENT
     for number in range(1, len(groups)):  # "an effusion on the left with atelectasis"
         for a in groups[number - 1]:
             for b in groups[number]:
@@ -82,6 +84,7 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
                     and _with(scope, a.end, b.first)
                 ):
                     b.sides = list(a.sides)
+    passed: set[int] = set()  # drafts that had their change from the end of the list: it goes on to the item before
     for number in range(len(groups) - 1, 0, -1):
         before, after = groups[number - 1], groups[number]
         if not coordinated(scope, before[0].end, after[0].first):
@@ -94,9 +97,10 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
                     a.change is None
                     and b.change is not None
                     and a.status is not Assertion.ABSENT
-                    and trails(scope, b, Kind.CHANGE)
+                    and (id(b) in passed or trails(scope, b, Kind.CHANGE))
                 ):
                     a.change = b.change
+                    passed.add(id(a))
                     if b.change is ChangeKind.RESOLVED:
                         a.status = Assertion.ABSENT
 
@@ -193,6 +197,8 @@ def explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft], 
                 ):
                     continue
                 unnamed = source.finding in lexicon.named
+                if target.finding in lexicon.diffuse and not unnamed:
+                    continue
                 _inherit(source, target, degree=unnamed, change=unnamed and (named or not source.weak_change))
                 allowed = lexicon.named.get(source.finding, frozenset())
                 if named and scope.doubted[target.first] is None and (target.finding in allowed or "*" in allowed):
@@ -235,6 +241,12 @@ def change_alone(words: Sequence[str], events: Sequence[Event], previous: Sequen
     changes = [event for event in events if event.rule.kind is Kind.CHANGE]
     if not changes or not previous:
         return
+    about = {draft.finding for draft in previous}
+    others = [
+        e for e in events if e.rule.kind is Kind.OTHER or (e.rule.kind is Kind.SUBJECT and e.rule.finding not in about)
+    ]
+    if others and not any(e.rule.kind is Kind.SUBJECT and e.rule.finding in about for e in events):
+        return  # "Right opacity. The cardiac silhouette is stable."
     rest = len(words) - sum(event.end - event.first for event in changes)
     if (rest > 2 and len(words) > 6 and words[0] not in _PRONOUNS) or changes[0].first > 8:
         return

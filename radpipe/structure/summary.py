@@ -13,6 +13,11 @@ from radpipe.finding import ChangeKind
 from radpipe.observation import Assertion, Mention, Observation, Part, Severity
 from radpipe.structure.lexicon import FindingEntry
 
+_QUALIFIED = frozenset({
+    "acute", "focal", "new", "large", "significant", "overt", "definite", "superimposed", "other", "additional", "further",
+    "suspicious", "displaced", "xxxx", "confluent", "lobar", "frank", "gross", "sizable", "residual", "recurrent", "active",
+})  # fmt: skip
+"""A denial with one of these leaves room for what the findings state."""
 _WEIGHT = {Part.ADDENDUM: 2, Part.IMPRESSION: 1}
 _SEVERITY = {severity: rank for rank, severity in enumerate(Severity)}
 _CHANGE_ORDER = (ChangeKind.NEW, ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.RESOLVED, ChangeKind.UNCHANGED)
@@ -43,13 +48,26 @@ def _status(mentions: Sequence[Mention]) -> Assertion:
     said = {mention.status for mention in mentions}
     if len(said) == 1:
         return mentions[0].status
-    if Assertion.PRESENT in said:
-        return Assertion.PRESENT
     heaviest = max(_WEIGHT.get(mention.part, 0) for mention in mentions)
+    if Assertion.PRESENT in said:
+        return Assertion.ABSENT if heaviest and _is_taken_back(mentions, heaviest) else Assertion.PRESENT
     last_word = {
         mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest and not _is_weak(mention, said)
     }
     return Assertion.UNCERTAIN if Assertion.UNCERTAIN in last_word else Assertion.ABSENT
+
+
+def _is_taken_back(mentions: Sequence[Mention], heaviest: int) -> bool:
+    """Whether the impression (or addendum) says no more than a plain denial, of the same side: it beats the findings."""
+    last = [mention for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest]
+    sides = {mention.laterality for mention in mentions if mention.status is Assertion.PRESENT}
+    return all(
+        mention.status is Assertion.ABSENT
+        and any(rule.startswith("negation") for rule in mention.rules)
+        and _QUALIFIED.isdisjoint(mention.span.quote.lower().split())
+        and (mention.laterality is None or {mention.laterality} == sides)
+        for mention in last
+    )
 
 
 def _is_weak(mention: Mention, said: set[Assertion]) -> bool:
@@ -76,5 +94,5 @@ def _severity(mentions: Sequence[Mention]) -> Severity | None:
 def _change(mentions: Sequence[Mention], status: Assertion) -> ChangeKind | None:
     if status is Assertion.ABSENT:
         return ChangeKind.RESOLVED if any(mention.change is ChangeKind.RESOLVED for mention in mentions) else None
-    said = {mention.change for mention in mentions}
+    said = {mention.change for mention in mentions} - {ChangeKind.RESOLVED}
     return next((change for change in _CHANGE_ORDER if change in said), None)

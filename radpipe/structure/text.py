@@ -103,7 +103,32 @@ def parts(text: str) -> tuple[PartSpan, ...]:
         silent_tail = key not in names
         opened, name, begin = names.get(key, Part.UNHEADED), match["name"], match.end()
     _close(found, opened, name, begin, len(text), text, drop=silent_tail)
-    return tuple(found)
+    return tuple(_let_speak(found, text))
+
+
+_LINE_END = re.compile(r"\n|(?<=\w)\.(?=\s)")
+
+
+def _let_speak(found: list[PartSpan], text: str) -> Iterator[PartSpan]:
+    """End a silent part at its line where no heading of the findings follows: else a report that heads its comparison and
+    not its findings would say nothing."""
+    for number, span in enumerate(found):
+        headed = any(later.part in {Part.FINDINGS, Part.UNHEADED} for later in found[number + 1 :])
+        following = found[number + 1].part if number + 1 < len(found) else None
+        if headed or span.part not in SILENT or following in SILENT:
+            yield span
+            continue
+        body = text[span.start : span.end]
+        skipped = len(body) - len(body.lstrip())
+        stops = (
+            match for match in _LINE_END.finditer(body, skipped) if match[0] == "\n" or span.part is not Part.INDICATION
+        )
+        stop = next(stops, None)
+        if stop is None or not body[stop.end() :].strip():
+            yield span
+            continue
+        yield PartSpan(span.part, span.heading, span.start, span.start + stop.end())
+        yield PartSpan(Part.UNHEADED, "", span.start + stop.end(), span.end)
 
 
 def sentences(text: str, spans: tuple[PartSpan, ...] | None = None) -> Iterator[Sentence]:
@@ -159,6 +184,16 @@ def _sentences(text: str, span: PartSpan) -> Iterator[Sentence]:
             and _is_item(text, words, end, stop_at)
         ):
             yield Sentence(words[:-1], starts[:-1], ends[:-1], span.part, item)
+            words, starts, ends, item = [], [], [], True
+            continue
+        if first == "?":  # "pneumonia?", "? effusion": a hedge, so a word of its own
+            words.append("query")
+            starts.append(at)
+            ends.append(end)
+            if len(words) == 1 or text[end : end + 1].isalpha() or text[end : end + 1] == ")":
+                continue
+        elif first in "*\u2022" and text[at - 1 : at].isspace() and text[end : end + 1].isspace() and words:
+            yield Sentence(words, starts, ends, span.part, item)
             words, starts, ends, item = [], [], [], True
             continue
         if first in ".?!" and words and _ends(text, words, at, end, stop_at):
