@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from radpipe.cli import DONE, SET_ASIDE, main
+from radpipe.cli.assemble import open_the_store
+from radpipe.samples.dicom_write import sample_uid
+from radpipe.settings import Settings
+
+EARLIER_REPORT = """\
+EXAM: Chest PA, 3 September 2025
+INDICATION: Cough for two weeks.
+FINDINGS: The lungs are clear, without consolidation, nodule or mass. No pleural effusion or pneumothorax.
+Heart size is normal.
+IMPRESSION: No acute disease.
+"""
+"""Of the sample study ada-2025, a normal chest; the next study of that phantom is compared with it."""
 
 
 def demo(arguments: Sequence[str] | None = None) -> int:
-    """Run, worklist, one draft as text and as a page; returns the exit status."""
+    """An earlier report, run, worklist, one draft as text and as a page; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m radpipe.demo")
     parser.add_argument("--store", type=Path, default=Path("demo/store"))
     parser.add_argument("--samples", type=Path, default=Path("sample_dicoms"))
@@ -23,11 +35,20 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     store = ["--store", str(options.store)]
     paths = [str(options.samples), *_real_radiograph()]
 
-    _say(f"1. Reading {' and '.join(paths)} through the Prefect flow")
+    open_the_store(Settings(store=options.store), make=True).close()
+    earlier = options.store.parent / "earlier-report.txt"
+    earlier.write_text(EARLIER_REPORT, encoding="utf-8")
+    of_study = str(sample_uid("study", "ada-2025"))
+    _say(f"1. The report of an earlier study, in free text: radpipe report import {earlier} --study {of_study}")
+    sys.stdout.write(f"{EARLIER_REPORT}\n")
+    if main(["report", "import", str(earlier), "--study", of_study, *store]) != DONE:
+        return 1
+
+    _say(f"2. Reading {' and '.join(paths)} through the Prefect flow")
     if main(["run", *paths, *store]) not in (DONE, SET_ASIDE):
         return 1
 
-    _say("2. The worklist, most urgent first: radpipe worklist")
+    _say("3. The worklist, most urgent first: radpipe worklist")
     listing = StringIO()
     with redirect_stdout(listing):
         main(["worklist", "--json", *store])
@@ -44,10 +65,11 @@ def demo(arguments: Sequence[str] | None = None) -> int:
         return 1
     shown = max(drafted, key=_shows_most)
     key = shown["report_key"]
-    _say(f"3. One draft: radpipe report show {key}")
+    _say(f"4. One draft: radpipe report show {key}")
     sys.stdout.write(
         "(The model that ships is weak: it misses most of what is painted into these phantoms, and says how unsure it is.\n"
-        f"What is really there stands in {options.samples / 'expected.json'}.)\n\n"
+        f"What is really there stands in {options.samples / 'expected.json'}.)\n"
+        "(COMPARISON quotes the report of step 1 where it matters: on what is seen, or in doubt, now.)\n\n"
     )
     sys.stdout.flush()
     main(["report", "show", key, *store])
@@ -61,9 +83,10 @@ def demo(arguments: Sequence[str] | None = None) -> int:
         "correct a finding": f"edit {key} FINDING 'Your words.' --user lee",
         "sign": f"sign {key} --user lee",
         "any draft as a page": "report show KEY --as html -o page.html",
+        "a free-text report, coded": f"structure {earlier} --as text",
         "prove that the trail is whole": "audit verify",
     }
-    _say("4. Yours now")
+    _say("5. Yours now")
     sys.stdout.write(f"the page with the image, the boxes and the prior:\n  {page.resolve().as_uri()}\n")
     for words, command in steps.items():
         sys.stdout.write(f"{words}:\n  {_near(radpipe)} {command} --store {options.store}\n")
@@ -71,11 +94,11 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _shows_most(record: dict[str, Any]) -> tuple[int, int, int]:
-    """A draft with a stated change first, then with a prior, then with most to say."""
+def _shows_most(record: dict[str, Any]) -> tuple[int, int, int, int]:
+    """A draft with a stated change first, then with an earlier report, with a prior, with most to say."""
     changed = sum(change["change"] in ("new", "increased", "decreased", "resolved") for change in record["changes"])
     stated = sum(finding["decision"] != "absent" for finding in record["findings"])
-    return changed, int(record["prior"] is not None), stated
+    return changed, int(record["prior_report"] is not None), int(record["prior"] is not None), stated
 
 
 def _real_radiograph() -> list[str]:

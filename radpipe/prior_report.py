@@ -78,8 +78,12 @@ def prior_report(report: EarlierReport) -> PriorReport | None:
         return None
     key = report.reported_key
     source = f"DICOM SR {report.sop_instance_uid}" if report.origin is ReportOrigin.DICOM_SR else f"imported report {key}"
-    statements = statements_of(_structured(key, report.text))
-    return PriorReport(key, report.study_instance_uid, report.study_date, source, statements)
+    return PriorReport(key, report.study_instance_uid, report.study_date, source, statements_in(report))
+
+
+def statements_in(report: OutsideReport) -> tuple[PriorStatement, ...]:
+    """What the words of a report from elsewhere say, whenever its study was."""
+    return statements_of(_structured(report.reported_key, report.text))
 
 
 def statements_of(structured: StructuredReport) -> tuple[PriorStatement, ...]:

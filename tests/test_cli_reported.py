@@ -100,6 +100,7 @@ def test_a_study_that_is_not_here_needs_its_date_and_patient_or_waits(
 ) -> None:
     record = taken(folder, capsys, "--study", "1.2.3.4")
     assert "once the study arrives" in record["waits_for"]
+    assert [said["finding"] for said in record["findings"]] == ["pleural_effusion", "pneumothorax"]
     whose = ("--patient-id", "PHANTOM-1", "--date", "2024-05-01")
     assert "ID and issuer" in taken(folder, capsys, "--study", "1.2.3.4", *whose)["waits_for"]
     assert taken(folder, capsys, "--study", "1.2.3.4", *whose, "--issuer", "Example Hospital")["waits_for"] is None

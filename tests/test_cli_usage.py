@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from radpipe.cli import DONE, FAILED, USAGE, build_parser, main, read_words
+from radpipe.cli.admin import lexicon_checks
 from radpipe.errors import UsageError
+from radpipe.structure import lexicon_names, open_lexicon
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +109,55 @@ def test_the_doctor_says_of_a_store_that_it_is_a_file(
     (tmp_path / "file").write_text("")
     assert main(["doctor", "--store", str(tmp_path / "file")]) == FAILED
     assert "do: it is a file, not a folder" in capsys.readouterr().out
+
+
+def doctors_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **settings: str
+) -> dict[str, dict[str, object]]:
+    """What the doctor finds, by name; quick, for there is no model."""
+    for name, value in {"weights": str(tmp_path), **settings}.items():
+        monkeypatch.setenv(f"RADPIPE_{name.upper()}", value)
+    main(["doctor", "--json", "--store", str(tmp_path / "store")])
+    found = capsys.readouterr().out
+    assert "sk-secret" not in found
+    return {check["name"]: check for check in json.loads(found)["checks"]}
+
+
+def test_the_doctor_names_each_lexicon_with_version_hash_and_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = doctors_lines(tmp_path, capsys, monkeypatch)
+    for name in lexicon_names():
+        lexicon = open_lexicon(name)
+        line = found[f"lexicon {name}"]
+        assert (line["ok"], line["found"]) == (True, f"{lexicon.identity}, {len(lexicon.findings)} findings")
+        assert re.fullmatch(rf"{name} \S+ [0-9a-f]{{12}}, \d+ findings", str(line["found"]))
+
+
+def test_the_doctor_says_why_a_lexicon_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "lexicon.toml").write_text("name = ")
+    (line,) = lexicon_checks([str(tmp_path / "broken")])
+    assert (line["name"], line["ok"]) == ("lexicon broken", False)
+    assert "lexicon.toml: cannot be read as TOML" in line["found"]
+    assert line["do"]
+
+
+def test_the_doctor_says_where_text_would_go_and_never_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = doctors_lines(tmp_path, capsys, monkeypatch)["language model"]
+    assert (off["ok"], off["found"]) == (None, "off, as by default: no text is sent anywhere")
+    named = {"language_model": "some-model", "language_api_key": "sk-secret"}
+    address = {"language_url": "https://llm.example:8443/v1"}
+    there = doctors_lines(tmp_path, capsys, monkeypatch, **named, **address)["language model"]
+    assert there["ok"]
+    assert "some-model, https://llm.example:8443/v1" in str(there["found"])
+    plain = doctors_lines(tmp_path, capsys, monkeypatch, **named, language_url="http://llm.example/v1")["language model"]
+    assert not plain["ok"]
+    assert "unencrypted" in str(plain["do"])
+    wrong = doctors_lines(tmp_path, capsys, monkeypatch, **address, language_api_key="sk-secret with a space")
+    assert not wrong["language model"]["ok"]
 
 
 def test_a_name_that_the_terminal_cannot_show_is_no_traceback(tmp_path: Path) -> None:

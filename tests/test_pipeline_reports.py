@@ -16,6 +16,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from radpipe import review, triage
+from radpipe.demo import EARLIER_REPORT
 from radpipe.desk import Desk
 from radpipe.finding import ChangeKind
 from radpipe.models.fake import FakeModel, fake_card
@@ -25,6 +26,7 @@ from radpipe.reading import Reading
 from radpipe.record import run_record
 from radpipe.report import Person, Report, Role, SectionName
 from radpipe.reported import OutsideReport, ReportOrigin
+from radpipe.samples.dicom_write import sample_uid
 from radpipe.sources.folder import FolderSource
 from radpipe.store import SqlStore, open_store
 from radpipe.store.keep import FolderKeep
@@ -147,6 +149,14 @@ def test_a_report_that_comes_later_makes_a_new_reading_and_the_same_again_does_n
     site.store.save_reported(imported("FINDINGS: No pleural effusion."))
     assert site.read(0.9, site.now).run_key == second.run_key
     assert site.store.study_reading(first.study.study_instance_uid) == second
+
+
+def test_a_report_that_waited_for_its_study_is_used_once_both_are_there(site: Site) -> None:
+    of_study = str(sample_uid("study", "ada-2025"))
+    site.store.save_reported(OutsideReport(EARLIER_REPORT, ReportOrigin.IMPORTED, of_study))
+    assert site.read(0.9, site.now).prior_report is None
+    reading = site.read(0.9, site.then, site.now)
+    assert "Pleural effusion was reported absent on 2025-09-03." in compared(reading)
 
 
 def test_a_report_on_which_a_person_has_worked_stands(site: Site) -> None:

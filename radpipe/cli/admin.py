@@ -10,11 +10,13 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from radpipe import __version__
 from radpipe.cli import say
-from radpipe.errors import BackendUnavailable, RadpipeError, WeightsError
+from radpipe.errors import BackendUnavailable, RadpipeError, StructureError, WeightsError
 from radpipe.settings import Settings
 
 Commands = Any  # argparse._SubParsersAction, which is private
@@ -27,7 +29,8 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         parents=[common],
         formatter_class=formatter,
         help="what this machine has, and what to do about what it lacks",
-        description="Checks backends, providers that really load, decoders, the store, the audit trail and disk space.",
+        description="Checks backends, providers that really load, decoders, lexicons, the language model's settings, the\n"
+        "store, the audit trail and disk space.",
         epilog="examples:\n  radpipe doctor\n  radpipe doctor --json | jq '.checks[] | select(.ok == false)'",
     )
     doctor.set_defaults(command=_doctor)
@@ -115,8 +118,39 @@ def _checks(settings: Settings) -> list[dict[str, Any]]:
             ("gdcm", "python-gdcm", "JPEG lossless, JPEG 12 bit"),
         )
     ]
-    checks += _store_checks(settings)
+    checks += [*lexicon_checks(), _language_check(settings), *_store_checks(settings)]
     return checks
+
+
+def lexicon_checks(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """One line a lexicon: name, version and hash, how many findings it has; or why it cannot be read. `names`: default
+    those that ship."""
+    from radpipe.structure import lexicon_names, open_lexicon
+
+    checks = []
+    for name in lexicon_names() if names is None else names:
+        try:
+            lexicon = open_lexicon(name)
+        except StructureError as error:
+            do = "install radpipe again, or put the file right"
+            checks.append(_check(f"lexicon {Path(name).name}", False, str(error), do))
+        else:
+            findings = f"{lexicon.identity}, {len(lexicon.findings)} findings"
+            checks.append(_check(f"lexicon {lexicon.name}", True, findings))
+    return checks
+
+
+def _language_check(settings: Settings) -> dict[str, Any]:
+    """Where text would go if `structure --propose` is asked for. Nothing is sent."""
+    from radpipe.cli.assemble import open_site_language_model
+
+    try:
+        model = open_site_language_model(settings)
+    except RadpipeError as error:
+        return _check("language model", False, "cannot be used", str(error))
+    if model is None:
+        return _check("language model", None, "off, as by default: no text is sent anywhere")
+    return _check("language model", True, f"{model.name}, {model.where}; asked only with `structure --propose`")
 
 
 def _model_checks(settings: Settings) -> list[dict[str, Any]]:

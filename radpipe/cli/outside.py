@@ -81,7 +81,7 @@ class _Given:
 
 def _import(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_the_store
-    from radpipe.prior_report import prior_report
+    from radpipe.prior_report import statements_in
 
     if options.jsonl == bool(options.study):
         raise UsageError("say whose report it is: --study STUDY, or --jsonl where each line says it")
@@ -103,10 +103,9 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
         is_new = store.save_reported(report, by=by)
         kept = store.reported(report.reported_key) or report
         waits = whose.waits_for(kept)
-        told = prior_report(kept)
         findings = [
             {"finding": said.finding, "status": said.status, "laterality": said.laterality, "quote": said.quote}
-            for said in (told.statements if told else ())
+            for said in statements_in(kept)
         ]
         record = {
             "report_key": kept.reported_key,

@@ -89,10 +89,8 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.sources.texts import UnusableText, read_reports
 
     form = _form(options)
-    about = _about(options, form, settings)
-    reader = Reader(
-        options, form, open_proposer(settings) if options.propose else None, about, _categories(options, settings)
-    )
+    proposer = open_proposer(settings) if options.propose else None
+    reader = Reader(options, form, proposer, _about(options, form, settings), _categories(options, settings))
     done = aside = 0
     with ExitStack() as stack:
         stream, name = _input(options, stack)
@@ -100,7 +98,7 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
         bar = stack.enter_context(Bar(stream, shown=sys.stderr.isatty() and not outlet.on_terminal))
         try:
             items = read_reports(stream, name, lambda words: _tell(f"{name}: {words}"))
-            for item in only_one(items) if about else items:
+            for item in items if options.study is None else _only_one(items):
                 if isinstance(item, UnusableText):
                     aside += 1
                     _tell(f"set aside: {name} {item.where}: {item.reason}")
@@ -205,7 +203,7 @@ def _form(options: argparse.Namespace) -> str:
     form: str = options.form or "json"
     if options.sections and (form != "json" or options.explain or options.check or options.propose):
         raise UsageError("--sections only cuts the text: it goes with neither --as, --explain, --check nor --propose")
-    if options.study and form not in ("sr", "fhir") and not options.check:
+    if options.study is not None and form not in ("sr", "fhir") and not options.check:
         raise UsageError("--study goes with --as sr, --as fhir or --check; the other forms name no study")
     if options.explain and form not in ("json", "text"):
         raise UsageError(
@@ -216,7 +214,7 @@ def _form(options: argparse.Namespace) -> str:
 
 def _about(options: argparse.Namespace, form: str, settings: Settings) -> About | None:
     """The study that --study names. Raises UsageError where the store has none of that name."""
-    if not options.study:
+    if options.study is None:
         return None
     from radpipe.cli.about import find_study
 
@@ -232,7 +230,7 @@ def _categories(options: argparse.Namespace, settings: Settings) -> Mapping[str,
     return {finding: rule.category for finding, rule in rules_of(settings).findings.items()}
 
 
-def only_one(items: Iterable[ReportText | UnusableText]) -> list[ReportText | UnusableText]:
+def _only_one(items: Iterable[ReportText | UnusableText]) -> list[ReportText | UnusableText]:
     """The items with just one report. Raises UsageError at the second, so that nothing is written under a wrong patient."""
     from radpipe.sources.texts import UnusableText
 

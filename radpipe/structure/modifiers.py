@@ -17,7 +17,27 @@ from radpipe.structure.scope import Event, Scope
 
 _BREAKS = CUES - {Kind.BETWEEN, Kind.STOP}
 _MODIFIERS = frozenset({Kind.SIDE, Kind.DEGREE, Kind.CHANGE, Kind.PLACE})
-_JOINTS = frozenset({",", "and", "or", "with", "well", "/", ";", ":", "which", "that", "plus", "(", ")", "causing"})
+_JOINTS = frozenset(
+    {
+        ",",
+        "and",
+        "or",
+        "with",
+        "well",
+        "/",
+        ";",
+        ":",
+        "which",
+        "that",
+        "plus",
+        "(",
+        ")",
+        "causing",
+        "resulting",
+        "producing",
+        "leading",
+    }
+)
 _PREPOSITIONS = frozenset(
     {
         "in",
@@ -78,15 +98,11 @@ def attribute(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> None
         for event in (*inside, *modifiers):
             if start <= event.first < end and not _is_of_another(scope, event, anchor.first):
                 for draft in group:
-                    _modify(
-                        scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding in lexicon.described
-                    )
+                    _modify(scope, draft, event, described=draft.finding in lexicon.described)
         for event in modifiers:
             if event.rule.kind is Kind.CHANGE and end <= event.first < after:
                 for draft in group:
-                    _modify(
-                        scope, draft, event, unnamed=draft.finding in lexicon.named or draft.finding in lexicon.described
-                    )
+                    _modify(scope, draft, event, described=draft.finding in lexicon.described)
         for first, last, size in measured:
             if start <= first < end:
                 for draft in group:
@@ -109,7 +125,7 @@ def _opening(scope: Scope, first: int, end: int) -> int:
     """Where the words before a clause's first finding begin to speak of it ("improved aeration of the bases with ...")."""
     placed = False
     for index in range(end - 1, first - 1, -1):
-        if scope.words[index] == "with":
+        if scope.is_with(index):
             return index if placed else first
         placed = placed or bool(scope.kinds(index) & {Kind.SIDE, Kind.PLACE})
     return first
@@ -118,7 +134,7 @@ def _opening(scope: Scope, first: int, end: int) -> int:
 def _tail(scope: Scope, first: int, end: int) -> int:
     """Where the words after the last finding begin to speak of another subject ("..., stable mediastinal contours")."""
     for index in range(first, end):
-        if scope.words[index] == "with":
+        if scope.is_with(index):
             return index
         if scope.words[index] in {",", "and"}:
             for later in range(index + 1, end):
@@ -150,7 +166,7 @@ def _inside(scope: Scope, anchor: Draft, lexicon: Lexicon) -> list[Event]:
 def _split(scope: Scope, first: int, end: int) -> int:
     """Where, between two findings, the words of the second begin: at a cue or "with", else at the last comma or "and"."""
     for index in range(end - 1, first - 1, -1):
-        if scope.words[index] == "with" or scope.kinds(index) & _BREAKS:
+        if scope.is_with(index) or scope.kinds(index) & _BREAKS:
             return index
     for index in range(end - 1, first - 1, -1):
         if scope.words[index] in _JOINTS or scope.kinds(index) & CUES:
@@ -160,7 +176,7 @@ def _split(scope: Scope, first: int, end: int) -> int:
     return first
 
 
-def _modify(scope: Scope, draft: Draft, event: Event, *, unnamed: bool) -> None:
+def _modify(scope: Scope, draft: Draft, event: Event, *, described: bool) -> None:
     rule = event.rule
     if rule.kind is Kind.SIDE or rule.kind is Kind.PLACE:
         if rule.laterality is not None:
@@ -192,7 +208,7 @@ def _modify(scope: Scope, draft: Draft, event: Event, *, unnamed: bool) -> None:
             ):
                 return
             draft.status = Assertion.ABSENT
-        if rule.sign and rule.change is ChangeKind.INCREASED and unnamed:
+        if rule.sign and rule.change is ChangeKind.INCREASED and described:
             return
         if draft.change is None or draft.change is ChangeKind.UNCHANGED:
             draft.change, draft.weak_change = rule.change, rule.sign

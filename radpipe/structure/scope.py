@@ -45,6 +45,7 @@ _ARTICLES = frozenset(
     }
 )
 _ORS = frozenset({"or", "nor", "versus", "vs", "/"})
+_WITH_CUES = frozenset({Kind.NAMES, Kind.LINKS, Kind.DOUBTS})
 _LEADS = frozenset({"in", "on", "at", "within", "over", "overlying", "throughout", "along", "near"})
 _NONE: frozenset[Kind] = frozenset()
 _LOOK_AHEAD = 16  # words in which the "or" of a list must come
@@ -80,6 +81,12 @@ class Scope:
     def kinds(self, at: int) -> Set[Kind]:
         """Kinds of the phrases that begin at this word."""
         return self._kinds.get(at, _NONE)
+
+    def is_with(self, at: int) -> bool:
+        """Whether the word is a "with" of its own, and not that of a cue ("consistent with")."""
+        return self.words[at] == "with" and not any(
+            event.first < at < event.end and event.rule.kind in _WITH_CUES for event in self.events
+        )
 
     def is_verb(self, at: int) -> bool:
         """Whether the word is a finite verb."""
@@ -176,6 +183,12 @@ class Scope:
             if tuple(words[colon + 1 : end]) in _NONE_AT_ALL:
                 answer = Event(colon, end, _TEMPLATE)
                 self._cover(self.denied, answer, self.clause_start(colon), colon)
+                continue
+            denial = next((event for event in self._at.get(colon + 1, ()) if event.rule.kind is Kind.DENIES), None)
+            if denial is not None:  # "Infarct: no acute infarct"
+                named = [event for event in self.events if event.rule.kind is Kind.TERM and event.end == colon]
+                for event in named:
+                    self._cover(self.denied, denial._replace(first=event.first), event.first, colon)
 
     def _mark(self, event: Event) -> None:
         kind = event.rule.kind

@@ -233,6 +233,8 @@ def _inherit(source: Draft, target: Draft, *, degree: bool, change: bool) -> Non
         target.severity = source.severity
     if change and target.change is None:
         target.change = source.change
+    if not target.sizes and source.unlisted:
+        target.sizes = list(source.sizes)
     target.source = target.source or source.finding
 
 

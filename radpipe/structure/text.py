@@ -163,8 +163,8 @@ def _sentences(text: str, span: PartSpan) -> Iterator[Sentence]:
             continue
         if first == "." and len(raw) > 1:
             first = "0"  # ".5 cm" is a number
-        if first == "-" and words and ends[-1] == at and text[at - 1].isalpha() and text[end : end + 1].isalpha():
-            continue  # the hyphen of a compound word
+        if first == "-" and words and ends[-1] == at and text[at - 1].isalpha() and not text[end : end + 1].isdigit():
+            continue  # the hyphen of a compound word, or one that waits for its other half ("intra- or extra-axial")
         if first == "\n":
             if words and _breaks(text, raw, words, end, stop_at):
                 yield Sentence(words, starts, ends, span.part, item)
