@@ -102,7 +102,7 @@ NOUNS = {
     "hyperdense_vessel": ("hyperdense MCA sign", "hyperdense vessel"),
     "small_vessel_disease": ("small vessel disease", "chronic microvascular ischemic disease"),
     "cerebral_atrophy": ("cerebral atrophy", "volume loss"),
-    "mass": ("mass", "space-occupying lesion", "tumour"),
+    "intracranial_mass": ("mass", "space-occupying lesion", "tumour"),
     "pneumocephalus": ("pneumocephalus", "intracranial air"),
     "calcification": ("calcification",),
     "fracture": ("skull fracture", "orbital floor fracture"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -19,7 +20,7 @@ VOCABULARY = """
 no not without the a in of with and or , . ; : / ( ) - 1 2. 8 mm cm x left right bilateral small large mild stable new
 unchanged resolved increased possible may represent cannot exclude consistent due to effusion pneumothorax opacity
 atelectasis heart size normal enlarged lungs clear is are has tip PICC fracture T10 nodule recommend CT months Dr. XXXX
-FINDINGS: IMPRESSION: INDICATION: if fever history but
+FINDINGS: IMPRESSION: INDICATION: RECOMMENDATION: COMPARISON: if fever history but
 """
 WORDS = [*VOCABULARY.split(), "\n", "\u200f", "\x00"]
 PROSE = st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join)
@@ -48,9 +49,11 @@ def test_any_text_is_read_and_every_quote_is_verbatim(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_a_report_read_after_another_is_read_the_same(first: str, second: str) -> None:
     chest = open_lexicon("chest")
-    chest.memory.clear()
+    for remembered in (chest.memory, chest.idle):
+        remembered.clear()
     alone = structure_report("r", first, chest)
-    chest.memory.clear()
+    for remembered in (chest.memory, chest.idle):
+        remembered.clear()
     structure_report("other", second, chest)
     assert structure_report("r", first, chest) == alone
     assert structure_report("r", first, chest) == alone
@@ -69,7 +72,17 @@ def test_sections_and_sentences_lie_within_the_text_in_order(text: str) -> None:
 def test_the_time_grows_as_the_text_does_and_not_faster() -> None:
     """Not a benchmark: a quadratic step would take hundreds of times as long here."""
     chest = open_lexicon("chest")
-    for unit in ("effusion or ", "no effusion and pneumothorax, ", "a", "\n", "1. ", "FINDINGS: ", "right opacity with "):
+    for unit in (
+        "effusion or ",
+        "no effusion and pneumothorax, ",
+        "a",
+        "\n",
+        "1. ",
+        "FINDINGS: ",
+        "FINDINGS:\n",
+        "Findings:\nx\n",
+        "right opacity with ",
+    ):
         seconds = []
         for size in (20_000, 200_000):
             begin = time.process_time()
@@ -116,3 +129,24 @@ def test_phrases_find_what_a_plain_search_finds(words: list[str]) -> None:
         expected.append((at, at + len(wanted[longest]), (longest,)))
         at += len(wanted[longest])
     assert list(phrases.matches(words)) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("lexicon.toml", 'version = "1"\ntitle = "Knee"\norder = ["x"]', "needs name"),
+        ("lexicon.toml", "not toml at all", "cannot be read as TOML"),
+        ("x.toml", 'finding = "x"\ncode = "SCT:1"\nmeaning = "X"\nterms = [3]', "between quotation marks"),
+        ("x.toml", 'finding = "x"\ncode = "one"\nmeaning = "X"', "SCHEME:VALUE"),
+        ("x.toml", 'finding = "x"\ncode = "SCT:1"\nmeaning = "X"\nterm = ["x"]\nphrases = []', "unknown phrases"),
+        ("x.toml", 'finding = "x"\ncode = "SCT:1"\nmeaning = "X"\nterms = ["a (b"]', "bracket"),
+    ],
+)
+def test_a_site_lexicon_that_cannot_be_read_is_refused_by_name(tmp_path: Path, file: str, content: str, reason: str) -> None:
+    (tmp_path / "lexicon.toml").write_text('name = "knee"\nversion = "1"\ntitle = "Knee"\norder = ["x"]')
+    (tmp_path / "x.toml").write_text('finding = "x"\ncode = "SCT:1"\nmeaning = "X"\nterms = ["x"]')
+    assert open_lexicon(str(tmp_path)).name == "knee"
+    open_lexicon.cache_clear()
+    (tmp_path / file).write_text(content)
+    with pytest.raises(StructureError, match=reason):
+        open_lexicon(str(tmp_path))

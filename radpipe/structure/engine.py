@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from radpipe.codes import Laterality
 from radpipe.finding import ChangeKind
-from radpipe.observation import Assertion, Communication, Mention, Recommendation, Span, StructuredReport
+from radpipe.observation import Assertion, Communication, Mention, Part, Recommendation, Span, StructuredReport
 from radpipe.structure.actions import communications, recommendations
 from radpipe.structure.lexicon import Lexicon
 from radpipe.structure.mentions import Draft
@@ -56,7 +56,7 @@ def structure_report(report_id: str, text: str, lexicon: Lexicon) -> StructuredR
 
 def _act(sentence: Sentence, text: str, lexicon: Lexicon, asked: list[Recommendation], told: list[Communication]) -> None:
     """Add what the sentence asks for and says was told. Most ask nothing: those are remembered by their words."""
-    key = tuple(sentence.words)
+    key = (sentence.part is Part.RECOMMENDATION, *sentence.words)
     if key in lexicon.idle:
         return
     asks, tells = recommendations(sentence, text), communications(sentence, text)

@@ -30,8 +30,8 @@ LEXICONS = Path(__file__).parent / "lexicon"
 _COMMON = LEXICONS / "common"
 _OTHER_FILES = frozenset({"lexicon", "locations", "positions", "words"})
 _FINDING_KEYS = frozenset({
-    "finding", "code", "meaning", "sides", "terms", "signs", "hedged", "denied", "only_denied", "ignored", "subject", "term",
-    "source",
+    "finding", "code", "meaning", "sides", "degrees", "terms", "signs", "hedged", "denied", "only_denied", "ignored",
+    "subject", "term", "source",
 })  # fmt: skip
 _SUBJECT_KEYS = frozenset({"names", "adjectives", "abnormal", "hedged", "normal"})
 _TERM_KEYS = frozenset({"phrases", "status", "severity", "laterality", "device", "code", "change"})
@@ -100,6 +100,7 @@ class FindingEntry:
     finding: str
     code: Code
     sides: bool
+    degrees: bool = True  # False: a word of degree describes it and grades nothing ("small surgical clips")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Lexicon:
     modifiers: Phrases[Rule]  # side, degree and place alone: what a longer term holds ("biapical pleural thickening")
     folder: Path
     memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)  # see reader.py
-    idle: set[tuple[str, ...]] = field(default_factory=set, repr=False, compare=False)  # see engine.py
+    idle: set[tuple[object, ...]] = field(default_factory=set, repr=False, compare=False)  # see engine.py
 
     @property
     def codes(self) -> Mapping[str, Code]:
@@ -177,7 +178,10 @@ def _compile(folder: Path) -> Lexicon:
         _refuse_unknown(table, _FINDING_KEYS, path)
         try:
             entry = FindingEntry(
-                table["finding"], Code.parse(table["code"], table["meaning"]), bool(table.get("sides", True))
+                table["finding"],
+                Code.parse(table["code"], table["meaning"]),
+                bool(table.get("sides", True)),
+                bool(table.get("degrees", True)),
             )
         except (KeyError, ValueError) as error:
             raise StructureError(f"{path.name}: needs finding, code (SCHEME:VALUE) and meaning ({error})") from error
@@ -185,6 +189,11 @@ def _compile(folder: Path) -> Lexicon:
             raise StructureError(f"{path.name}: the finding {entry.finding} has a file already")
         entries[entry.finding] = entry
         rules.extend(_finding_rules(table, path))
+    for phrase, rule in rules:
+        if not isinstance(phrase, str):
+            raise StructureError(f"a phrase of {rule.label.split(':')[0]} is {phrase!r}: write it between quotation marks")
+    if missing := [key for key in ("name", "version", "title") if not isinstance(head.get(key), str)]:
+        raise StructureError(f"{folder.name}/lexicon.toml: needs {', '.join(missing)}, each a text")
     texts = [phrase for phrase, _ in rules] + list(alternatives.values())
     spelling = Spelling(
         {**words["spelling"], **local.get("spelling", {})},

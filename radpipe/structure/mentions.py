@@ -19,6 +19,7 @@ from radpipe.structure.text import Sentence
 _STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 _TERMS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.OTHER})
 _ENDS_LIST = frozenset({Kind.STOP, Kind.DENIES, Kind.TERM, Kind.CLAUSE, Kind.DOUBTS, Kind.LINKS})
+_ADDS = frozenset({"and", ",", "but", "otherwise", "also", "bilaterally"})
 _DESCRIBES = frozenset({Kind.SIDE, Kind.PLACE, Kind.DEGREE})
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
 UNNAMED_DEVICE = "line or tube"
@@ -156,12 +157,18 @@ def _speaks_of(scope: Scope, subject: Event, state: int) -> bool:
 
 
 def _joined(scope: Scope, first: int, end: int) -> bool:
-    """Whether a state at `end` can speak of a subject that ends at `first`: no denial or finding of its own lies between."""
+    """Whether a state at `end` can speak of a subject that ends at `first`: no cue or finding lies between, but one that the
+    state adds to ("the lungs are normally inflated and clear").
+    """
+    words = scope.words
     blocks = {Kind.STOP, Kind.LINKS, Kind.NAMES}
-    if scope.words[end] != "without":  # "osseous structures show degenerative change without acute abnormality"
+    if words[end] != "without":  # "osseous structures show degenerative change without acute abnormality"
         blocks.add(Kind.TERM)
     return not any(
-        event.rule.kind in blocks and first <= event.first < end and Kind.SUBJECT not in scope.kinds(event.first)
+        event.rule.kind in blocks
+        and first <= event.first < end
+        and Kind.SUBJECT not in scope.kinds(event.first)
+        and not (event.rule.kind is Kind.TERM and all(word in _ADDS for word in words[event.end : end]))
         for event in scope.events
     )
 

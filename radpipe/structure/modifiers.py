@@ -89,7 +89,7 @@ def attribute(scope: Scope, groups: list[list[Draft]], lexicon: Lexicon) -> None
         if number + 1 < len(groups) and scope.clause[groups[number + 1][0].first] == scope.clause[anchor.first]:
             end = min(end, _split(scope, anchor.end, groups[number + 1][0].first))
         else:
-            end = min(end, _tail(scope, anchor.end, end))
+            end = min(end, _tail(scope, anchor.end, end, anchor.finding))
         after = _afterthought(
             scope, anchor.end, end, groups[number + 1][0].first if number + 1 < len(groups) else len(words)
         )
@@ -131,7 +131,7 @@ def _opening(scope: Scope, first: int, end: int) -> int:
     return first
 
 
-def _tail(scope: Scope, first: int, end: int) -> int:
+def _tail(scope: Scope, first: int, end: int, finding: str) -> int:
     """Where the words after the last finding begin to speak of another subject ("..., stable mediastinal contours")."""
     for index in range(first, end):
         if scope.is_with(index):
@@ -140,7 +140,7 @@ def _tail(scope: Scope, first: int, end: int) -> int:
             for later in range(index + 1, end):
                 if scope.words[later] in _PREPOSITIONS or scope.words[later] == ",":
                     break
-                if Kind.SUBJECT in scope.kinds(later):
+                if Kind.SUBJECT in scope.kinds(later) and not scope.is_subject_of(later, finding):
                     return index
     return end
 

@@ -10,7 +10,7 @@ from radpipe.structure.lexicon import Kind, Lexicon
 from radpipe.structure.mentions import Draft, anchors
 from radpipe.structure.modifiers import attribute, groups_of
 from radpipe.structure.scope import Event, Scope
-from radpipe.structure.sharing import change_alone, explain, refers_back, share, silhouette
+from radpipe.structure.sharing import change_alone, explain, refers_back, share, silhouette, trail
 from radpipe.structure.text import Sentence
 
 _ANCHORS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
@@ -65,6 +65,7 @@ def _read(sentence: Sentence, lexicon: Lexicon, previous: Sequence[Draft]) -> tu
     groups = groups_of(drafts)
     attribute(scope, groups, lexicon)
     share(scope, groups)
+    trail(scope, groups)
     silhouette(scope, drafts)
     explain(scope, groups, previous, lexicon)
     listed = tuple(draft for draft in drafts if not draft.unlisted)

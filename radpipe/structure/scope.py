@@ -53,8 +53,9 @@ _LOOK_AHEAD = 16  # words in which the "or" of a list must come
 
 _NONE_AT_ALL = frozenset({
     ("none",), ("no",), ("nil",), ("absent",), ("negative",), ("none", "seen"), ("none", "identified"), ("not", "seen"),
-    ("not", "present"), ("not", "identified"), ("none", "visualized"), ("0",), ("n", "/", "a"),
+    ("not", "present"), ("not", "identified"), ("none", "visualized"), ("0",), ("not", "applicable"), ("negative", "for"),
 })  # fmt: skip
+_COLONS = frozenset({":", "-", "\u2013", "\u2014", "=", "("})
 _TEMPLATE = Rule(Kind.DENIED, "negation, template: none")
 
 
@@ -87,6 +88,10 @@ class Scope:
         return self.words[at] == "with" and not any(
             event.first < at < event.end and event.rule.kind in _WITH_CUES for event in self.events
         )
+
+    def is_subject_of(self, at: int, finding: str) -> bool:
+        """Whether the anatomy named at this word is that of the finding."""
+        return any(event.rule.kind is Kind.SUBJECT and event.rule.finding == finding for event in self._at.get(at, ()))
 
     def is_verb(self, at: int) -> bool:
         """Whether the word is a finite verb."""
@@ -176,13 +181,16 @@ class Scope:
         return False
 
     def _mark_templates(self) -> None:
-        """ "Pneumothorax: none." denies what stands before the colon."""
+        """ "Pneumothorax: none." denies what stands before the colon; so does a dash or a bracket."""
         words = self.words
-        for colon in (index for index, word in enumerate(words) if word == ":"):
-            end = next((i for i in range(colon + 1, len(words)) if words[i] in {",", ";", "/"}), len(words))
-            if tuple(words[colon + 1 : end]) in _NONE_AT_ALL:
+        for colon in (index for index, word in enumerate(words) if word in _COLONS):
+            first = colon + 1
+            while first < len(words) and words[first] in _COLONS:
+                first += 1
+            end = next((i for i in range(first, len(words)) if words[i] in {",", ";", "/", ")"}), len(words))
+            if tuple(words[first:end]) in _NONE_AT_ALL or words[first : first + 3] == ["n", "/", "a"]:
                 answer = Event(colon, end, _TEMPLATE)
-                self._cover(self.denied, answer, self.clause_start(colon), colon)
+                self._cover(self.denied, answer, self.clause_start(max(colon - 1, 0)), colon)
                 continue
             denial = next((event for event in self._at.get(colon + 1, ()) if event.rule.kind is Kind.DENIES), None)
             if denial is not None:  # "Infarct: no acute infarct"

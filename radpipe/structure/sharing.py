@@ -14,6 +14,7 @@ from radpipe.observation import Assertion
 from radpipe.structure.lexicon import CUES, Kind, Lexicon
 from radpipe.structure.mentions import Draft
 from radpipe.structure.scope import Event, Scope
+from radpipe.structure.summary import JOINED
 
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
 _BESIDE = frozenset({"associated", "underlying", "adjacent", "subjacent"})
@@ -105,6 +106,25 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
                         a.status = Assertion.ABSENT
 
 
+def trail(scope: Scope, groups: list[list[Draft]]) -> None:
+    """ "Hyperinflated lungs with scarring, similar to prior": a comparison after the last comma holds for all."""
+    for last in groups:
+        after = [
+            event for event in scope.events
+            if event.rule.kind is Kind.CHANGE
+            and last[0].end < event.first < last[0].to_words
+            and scope.words[event.first - 1] == ","
+        ]  # fmt: skip
+        if not after:
+            continue
+        for group in groups:
+            for draft in group:
+                with_it = scope.clause[draft.first] == scope.clause[last[0].first] and draft.first < last[0].first
+                if with_it and draft.change is None and draft.status is not Assertion.ABSENT and draft.device is None:
+                    draft.change = after[0].rule.change
+                    draft.rules.append(after[0].rule.label)
+
+
 def silhouette(scope: Scope, drafts: Sequence[Draft]) -> None:
     """ "Cardiomegaly; cardiac silhouette similar to prior": what is said of the anatomy's change holds for its finding."""
     for subject in scope.events:
@@ -165,17 +185,19 @@ def explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft], 
                 any(scope.words[index] == "xxxx" for index in gap)
                 and not any(scope.words[index] in {"and", "or", "with", "no", "/"} for index in gap)
             )
+            bracketed = scope.words[gap.start : gap.stop] == ["("]
             doubted = (
                 Kind.DOUBTS in kinds
                 and "and" not in scope.words[gap.start : gap.stop]
                 and sources[0].finding in lexicon.named
             )
-            if not (named or Kind.LINKS in kinds or doubted):
+            if not (named or Kind.LINKS in kinds or doubted or bracketed):
                 continue
             if Kind.STOP in kinds and not named and Kind.LINKS not in kinds:
                 continue
+            joined = named and Kind.NAMES not in kinds
         elif previous and refers_back(scope, group[0].first):
-            named = False
+            named = joined = False
             about = {draft.finding for draft in group}
             sources = [draft for draft in previous if draft.status is not Assertion.ABSENT and draft.finding not in about][
                 -1:
@@ -203,6 +225,8 @@ def explain(scope: Scope, groups: list[list[Draft]], previous: Sequence[Draft], 
                 allowed = lexicon.named.get(source.finding, frozenset())
                 if named and scope.doubted[target.first] is None and (target.finding in allowed or "*" in allowed):
                     source.named = True
+                    if joined:
+                        target.rules.append(JOINED)
 
 
 def _listed(scope: Scope, groups: list[list[Draft]], number: int, later: list[Draft]) -> bool:
@@ -222,7 +246,9 @@ def refers_back(scope: Scope, end: int) -> bool:
     """ "This may represent ...": a pronoun and then a cue, before the sentence's first finding."""
     cue = next((index for index in range(end) if scope.kinds(index) & {Kind.LINKS, Kind.NAMES, Kind.DOUBTS}), None)
     return cue is not None and (
-        scope.words[0] in _PRONOUNS or any(word in {"this", "these", "it"} for word in scope.words[:cue])
+        scope.words[0] in _PRONOUNS
+        or scope.words[cue] == "differential"
+        or any(word in {"this", "these", "it"} for word in scope.words[:cue])
     )
 
 
@@ -256,4 +282,6 @@ def change_alone(words: Sequence[str], events: Sequence[Event], previous: Sequen
     for draft in previous:
         if draft.end == last.end and draft.status is not Assertion.ABSENT and (draft.change is None or draft.weak_change):
             draft.change, draft.weak_change = changes[0].rule.change, changes[0].rule.sign
+            if draft.change is ChangeKind.RESOLVED:
+                draft.status = Assertion.ABSENT
             draft.rules.append(changes[0].rule.label)

@@ -18,6 +18,8 @@ _QUALIFIED = frozenset({
     "suspicious", "displaced", "xxxx", "confluent", "lobar", "frank", "gross", "sizable", "residual", "recurrent", "active",
 })  # fmt: skip
 """A denial with one of these leaves room for what the findings state."""
+JOINED = "joined across a removed word"
+"""The rule of a mention that an opacity is named as only by "XXXX" between them."""
 _WEIGHT = {Part.ADDENDUM: 2, Part.IMPRESSION: 1}
 _SEVERITY = {severity: rank for rank, severity in enumerate(Severity)}
 _CHANGE_ORDER = (ChangeKind.NEW, ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.RESOLVED, ChangeKind.UNCHANGED)
@@ -30,7 +32,7 @@ def summarise(entry: FindingEntry, mentions: tuple[Mention, ...]) -> Observation
         return Observation(
             entry.finding, entry.code, one.status, one.span, one.part,
             one.laterality if entry.sides and one.status is not Assertion.ABSENT else None,
-            one.severity, one.change, mentions,
+            one.severity if entry.degrees else None, one.change, mentions,
         )  # fmt: skip
     status = _status(mentions)
     agreeing = [mention for mention in mentions if mention.status is status]
@@ -39,7 +41,7 @@ def summarise(entry: FindingEntry, mentions: tuple[Mention, ...]) -> Observation
     return Observation(
         entry.finding, entry.code, status, speaker.span, speaker.part,
         (_laterality(agreeing) or _laterality(there)) if entry.sides and status is not Assertion.ABSENT else None,
-        (_severity(agreeing) or _severity(there)) if status is not Assertion.ABSENT else None,
+        (_severity(agreeing) or _severity(there)) if entry.degrees and status is not Assertion.ABSENT else None,
         _change(there or agreeing, status), mentions,
     )  # fmt: skip
 
@@ -50,11 +52,26 @@ def _status(mentions: Sequence[Mention]) -> Assertion:
         return mentions[0].status
     heaviest = max(_WEIGHT.get(mention.part, 0) for mention in mentions)
     if Assertion.PRESENT in said:
-        return Assertion.ABSENT if heaviest and _is_taken_back(mentions, heaviest) else Assertion.PRESENT
+        if heaviest and _is_taken_back(mentions, heaviest):
+            return Assertion.ABSENT
+        return Assertion.UNCERTAIN if _is_only_joined(mentions, heaviest) else Assertion.PRESENT
     last_word = {
         mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest and not _is_weak(mention, said)
     }
+    if len(last_word) == 2 and any(
+        _is_plain_denial(mention) for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest
+    ):
+        return Assertion.ABSENT  # the more definite of the two
     return Assertion.UNCERTAIN if Assertion.UNCERTAIN in last_word else Assertion.ABSENT
+
+
+def _is_plain_denial(mention: Mention) -> bool:
+    """Denied in so many words, and without a word that leaves room ("no large effusion")."""
+    return (
+        mention.status is Assertion.ABSENT
+        and any(rule.startswith("negation") for rule in mention.rules)
+        and _QUALIFIED.isdisjoint(mention.span.quote.lower().split())
+    )
 
 
 def _is_taken_back(mentions: Sequence[Mention], heaviest: int) -> bool:
@@ -62,12 +79,15 @@ def _is_taken_back(mentions: Sequence[Mention], heaviest: int) -> bool:
     last = [mention for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest]
     sides = {mention.laterality for mention in mentions if mention.status is Assertion.PRESENT}
     return all(
-        mention.status is Assertion.ABSENT
-        and any(rule.startswith("negation") for rule in mention.rules)
-        and _QUALIFIED.isdisjoint(mention.span.quote.lower().split())
-        and (mention.laterality is None or {mention.laterality} == sides)
-        for mention in last
+        _is_plain_denial(mention) and (mention.laterality is None or {mention.laterality} == sides) for mention in last
     )
+
+
+def _is_only_joined(mentions: Sequence[Mention], heaviest: int) -> bool:
+    """Whether the finding is present only across a word removed for privacy, and the impression is not sure of it."""
+    last = {mention.status for mention in mentions if _WEIGHT.get(mention.part, 0) == heaviest}
+    present = [mention for mention in mentions if mention.status is Assertion.PRESENT]
+    return last == {Assertion.UNCERTAIN} and all(JOINED in mention.rules for mention in present)
 
 
 def _is_weak(mention: Mention, said: set[Assertion]) -> bool:

@@ -112,10 +112,12 @@ _LINE_END = re.compile(r"\n|(?<=\w)\.(?=\s)")
 def _let_speak(found: list[PartSpan], text: str) -> Iterator[PartSpan]:
     """End a silent part at its line where no heading of the findings follows: else a report that heads its comparison and
     not its findings would say nothing."""
+    headed = [False] * (len(found) + 1)  # whether findings are headed after this part
+    for number in range(len(found) - 1, -1, -1):
+        headed[number] = headed[number + 1] or found[number].part in {Part.FINDINGS, Part.UNHEADED}
     for number, span in enumerate(found):
-        headed = any(later.part in {Part.FINDINGS, Part.UNHEADED} for later in found[number + 1 :])
         following = found[number + 1].part if number + 1 < len(found) else None
-        if headed or span.part not in SILENT or following in SILENT:
+        if headed[number + 1] or span.part not in SILENT or following in SILENT:
             yield span
             continue
         body = text[span.start : span.end]
