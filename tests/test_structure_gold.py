@@ -41,7 +41,7 @@ def gold(request: pytest.FixtureRequest, root: Path) -> Path:
     return root / "tests" / "gold" / str(request.param)
 
 
-@pytest.mark.parametrize("gold", ["shared", "openi_development_300.jsonl", "openi_held_out_40.jsonl"], indirect=True)
+@pytest.mark.parametrize("gold", ["shared", "openi_development_420.jsonl", "openi_held_out_40.jsonl"], indirect=True)
 def test_the_marks_reach_the_bars_of_the_issue(gold: Path, openi: dict[str, str]) -> None:
     chest = open_lexicon("chest")
     annotated = read_gold(gold)
