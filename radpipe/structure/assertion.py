@@ -11,10 +11,10 @@ from radpipe.structure.mentions import Draft
 from radpipe.structure.scope import Event, Scope
 
 
-def judge(scope: Scope, draft: Draft) -> bool:
+def judge(scope: Scope, draft: Draft, lexicon: Lexicon) -> bool:
     """Set the draft's status from the cues that cover it; False drops it."""
     denial, doubt, supposed = scope.denied[draft.first], scope.doubted[draft.first], scope.supposed[draft.first]
-    if supposed is not None and draft.finding != "support_device":
+    if supposed is not None and draft.finding not in lexicon.standing:
         draft.supposed = True
         return False
     needs_denial = draft.named

@@ -34,7 +34,7 @@ _FINDING_KEYS = frozenset({
     "subject", "term", "source",
 })  # fmt: skip
 _SUBJECT_KEYS = frozenset({"names", "adjectives", "abnormal", "hedged", "normal"})
-_TERM_KEYS = frozenset({"phrases", "status", "severity", "laterality", "device", "code", "change"})
+_TERM_KEYS = frozenset({"phrases", "status", "severity", "laterality", "device", "code", "change", "unnamed"})
 
 
 OTHER = "other"
@@ -90,6 +90,7 @@ class Rule:
     change: ChangeKind | None = None
     location: Location | None = None
     device: Device | None = None
+    unnamed: bool = False  # a device's mere part or heading ("tip", "lines"): a named one beside it is meant
     sign: bool = False  # a mere sign of the finding ("calcification"), or a weak word of change ("again")
 
 
@@ -115,6 +116,7 @@ class Lexicon:
     findings: Mapping[str, FindingEntry]
     named: Mapping[str, frozenset[str]]
     kinds_of: frozenset[str]  # findings whose "or" lists kinds ("screws or plates") and no alternatives
+    standing: frozenset[str]  # findings that a text which only supposes still states ("evaluate line placement")
     diffuse: frozenset[str]  # findings that what lies beside them does not place
     described: frozenset[str]  # findings of which "increased" describes and does not compare
     cues: frozenset[str]
@@ -130,6 +132,12 @@ class Lexicon:
     def codes(self) -> Mapping[str, Code]:
         """Finding -> code."""
         return {name: entry.code for name, entry in self.findings.items()}
+
+
+@cache
+def grammar(name: str) -> frozenset[str]:
+    """A list of function words, from common/words.toml."""
+    return frozenset(_table(_COMMON / "words.toml")["grammar"][name])
 
 
 @cache
@@ -219,7 +227,7 @@ def _compile(folder: Path) -> Lexicon:
         head["name"], head["title"], head.get("body_part", ""),
         f"{head['name']} {head['version']} {digest.hexdigest()[:12]}", order, entries,
         {name: frozenset(targets) for name, targets in head.get("named", {}).items()},
-        frozenset(head.get("kinds_of", ())), frozenset(head.get("diffuse", ())),
+        frozenset(head.get("kinds_of", ())), frozenset(head.get("standing", ())), frozenset(head.get("diffuse", ())),
         frozenset(head.get("described", ())), frozenset(head.get("cues", ())),
         frozenset(words["verbs"]["words"]), spelling, phrases, modifiers, folder,
     )  # fmt: skip
@@ -252,6 +260,7 @@ def _finding_rules(table: Mapping[str, Any], path: Path) -> Iterator[tuple[str, 
             "laterality": _member(Laterality, term.get("laterality"), path),
             "change": _member(ChangeKind, term.get("change"), path),
             "device": Device(term["device"], code) if "device" in term else None,
+            "unnamed": bool(term.get("unnamed", False)),
         }
         yield from (rule(Kind.TERM, phrase, **more) for phrase in term["phrases"])
     for group, subject in enumerate(table.get("subject", ())):

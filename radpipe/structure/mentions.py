@@ -22,8 +22,6 @@ _ENDS_LIST = frozenset({Kind.STOP, Kind.DENIES, Kind.TERM, Kind.CLAUSE, Kind.DOU
 _ADDS = frozenset({"and", ",", "but", "otherwise", "also", "bilaterally"})
 _DESCRIBES = frozenset({Kind.SIDE, Kind.PLACE, Kind.DEGREE})
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
-UNNAMED_DEVICE = "line or tube"
-_HEADINGS = frozenset({UNNAMED_DEVICE, "device"})
 
 
 @dataclass(slots=True)
@@ -81,9 +79,9 @@ def anchors(sentence: Sentence, scope: Scope) -> list[Draft]:
             )  # fmt: skip
             if rule.laterality:
                 draft.sides.append(rule.laterality)
-            if rule.device is not None and rule.device.kind in _HEADINGS and scope.words[event.end : event.end + 1] == [":"]:
+            if rule.unnamed and scope.words[event.end : event.end + 1] == [":"]:
                 continue  # "LINES/TUBES: None."
-            if rule.device is not None and rule.device.kind == UNNAMED_DEVICE and any(draft.device for draft in drafts):
+            if rule.unnamed and any(draft.device for draft in drafts):
                 continue  # "PICC with its tip in ...": the tip is the PICC's
             if drafts and (drafts[-1].finding, drafts[-1].end, drafts[-1].status) == (
                 rule.finding,

@@ -61,7 +61,7 @@ def _read(sentence: Sentence, lexicon: Lexicon, previous: Sequence[Draft]) -> tu
     if not drafts:
         return _Known(words, events, ()), True
     alternatives(scope, drafts, lexicon)
-    drafts = [draft for draft in drafts if judge(scope, draft)]
+    drafts = [draft for draft in drafts if judge(scope, draft, lexicon)]
     groups = groups_of(drafts)
     attribute(scope, groups, lexicon)
     share(scope, groups)

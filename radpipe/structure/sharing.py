@@ -11,36 +11,12 @@ from itertools import pairwise
 
 from radpipe.finding import ChangeKind
 from radpipe.observation import Assertion
-from radpipe.structure.lexicon import CUES, Kind, Lexicon
+from radpipe.structure.lexicon import CUES, Kind, Lexicon, grammar
 from radpipe.structure.mentions import Draft
 from radpipe.structure.scope import Event, Scope
 from radpipe.structure.summary import JOINED
 
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
-_BESIDE = frozenset({"associated", "underlying", "adjacent", "subjacent"})
-_PRONOUNS = frozenset(
-    {
-        "this",
-        "these",
-        "it",
-        "they",
-        "which",
-        "findings",
-        "finding",
-        "appearance",
-        "that",
-        "those",
-        "possibly",
-        "probably",
-        "likely",
-        "may",
-        "could",
-        "might",
-        "xxxx",
-        "favor",
-        "differential",
-    }
-)
 
 
 def share(scope: Scope, groups: list[list[Draft]]) -> None:
@@ -161,7 +137,7 @@ def coordinated(scope: Scope, first: int, end: int) -> bool:
 def _with(scope: Scope, first: int, end: int) -> bool:
     """ "With", "with associated": what follows lies where the finding before lies."""
     between = scope.words[first:end]
-    return ("with" in between or not _BESIDE.isdisjoint(between)) and not any(
+    return ("with" in between or not grammar("beside").isdisjoint(between)) and not any(
         scope.is_verb(index) or scope.kinds(index) & {Kind.DENIES, Kind.NAMES} for index in range(first, end)
     )
 
@@ -246,9 +222,9 @@ def refers_back(scope: Scope, end: int) -> bool:
     """ "This may represent ...": a pronoun and then a cue, before the sentence's first finding."""
     cue = next((index for index in range(end) if scope.kinds(index) & {Kind.LINKS, Kind.NAMES, Kind.DOUBTS}), None)
     return cue is not None and (
-        scope.words[0] in _PRONOUNS
+        scope.words[0] in grammar("refers")
         or scope.words[cue] == "differential"
-        or any(word in {"this", "these", "it"} for word in scope.words[:cue])
+        or not grammar("points").isdisjoint(scope.words[:cue])
     )
 
 
@@ -276,7 +252,7 @@ def change_alone(words: Sequence[str], events: Sequence[Event], previous: Sequen
     if others and not any(e.rule.kind is Kind.SUBJECT and e.rule.finding in about for e in events):
         return  # "Right opacity. The cardiac silhouette is stable."
     rest = len(words) - sum(event.end - event.first for event in changes)
-    if (rest > 2 and len(words) > 6 and words[0] not in _PRONOUNS) or changes[0].first > 8:
+    if (rest > 2 and len(words) > 6 and words[0] not in grammar("refers")) or changes[0].first > 8:
         return
     last = previous[-1]
     for draft in previous:

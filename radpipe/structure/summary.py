@@ -11,13 +11,8 @@ from collections.abc import Sequence
 from radpipe.codes import Laterality
 from radpipe.finding import ChangeKind
 from radpipe.observation import Assertion, Mention, Observation, Part, Severity
-from radpipe.structure.lexicon import FindingEntry
+from radpipe.structure.lexicon import FindingEntry, grammar
 
-_QUALIFIED = frozenset({
-    "acute", "focal", "new", "large", "significant", "overt", "definite", "superimposed", "other", "additional", "further",
-    "suspicious", "displaced", "xxxx", "confluent", "lobar", "frank", "gross", "sizable", "residual", "recurrent", "active",
-})  # fmt: skip
-"""A denial with one of these leaves room for what the findings state."""
 JOINED = "joined across a removed word"
 """The rule of a mention that an opacity is named as only by "XXXX" between them."""
 _WEIGHT = {Part.ADDENDUM: 2, Part.IMPRESSION: 1}
@@ -70,7 +65,7 @@ def _is_plain_denial(mention: Mention) -> bool:
     return (
         mention.status is Assertion.ABSENT
         and any(rule.startswith("negation") for rule in mention.rules)
-        and _QUALIFIED.isdisjoint(mention.span.quote.lower().split())
+        and grammar("narrowing").isdisjoint(mention.span.quote.lower().split())
     )
 
 
