@@ -64,6 +64,8 @@ def _nearer(doubt: Event, denial: Event, draft: Draft) -> bool:
 
 def alternatives(scope: Scope, drafts: Sequence[Draft], lexicon: Lexicon) -> None:
     """ "Scarring or atelectasis": neither is certain. "No effusion or pneumothorax" denies both, by its own cue."""
+    if Kind.BETWEEN not in scope.all_kinds:
+        return
     ends = sorted({draft.end for draft in drafts})
     firsts = sorted({draft.first for draft in drafts})
     for event in scope.events:

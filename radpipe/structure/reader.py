@@ -51,8 +51,8 @@ def read_sentence(sentence: Sentence, lexicon: Lexicon, previous: Sequence[Draft
 
 def _read(sentence: Sentence, lexicon: Lexicon, previous: Sequence[Draft]) -> tuple[_Known, bool]:
     """Read a sentence; and whether it would be read the same after any other."""
-    read = lexicon.spelling.read
-    words = [read(word) for word in sentence.words]
+    read, forms = lexicon.spelling.read, lexicon.spelling.forms
+    words = [forms.get(word) or read(word) for word in sentence.words]
     events = [Event(first, end, rule) for first, end, rules in lexicon.phrases.matches(words) for rule in rules]
     if not any(event.rule.kind in _ANCHORS for event in events):
         return _Known(words, events, ()), True

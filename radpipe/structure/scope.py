@@ -69,6 +69,7 @@ class Scope:
         for event in events:
             self._at.setdefault(event.first, []).append(event)
         self._kinds = {first: {event.rule.kind for event in here} for first, here in self._at.items()}
+        self.all_kinds = {event.rule.kind for event in events}
         self._verbs = lexicon.verbs
         self.clause = self._clauses()
         count = len(words)
@@ -183,6 +184,8 @@ class Scope:
     def _mark_templates(self) -> None:
         """ "Pneumothorax: none." denies what stands before the colon; so does a dash or a bracket."""
         words = self.words
+        if _COLONS.isdisjoint(words):
+            return
         for colon in (index for index, word in enumerate(words) if word in _COLONS):
             first = colon + 1
             while first < len(words) and words[first] in _COLONS:

@@ -16,11 +16,15 @@ from radpipe.structure.mentions import Draft
 from radpipe.structure.scope import Event, Scope
 from radpipe.structure.summary import JOINED
 
+_EXPLAINS = frozenset({Kind.LINKS, Kind.NAMES, Kind.DOUBTS})
+_COMPARED = frozenset({Kind.SUBJECT, Kind.CHANGE})
 _LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
 
 
 def share(scope: Scope, groups: list[list[Draft]]) -> None:
     """Items of a list share what is said once, before the first or after the last."""
+    if len(groups) < 2:
+        return
     for number in range(1, len(groups)):
         before, after = groups[number - 1], groups[number]
         if not coordinated(scope, before[0].end, after[0].first):
@@ -84,6 +88,8 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
 
 def trail(scope: Scope, groups: list[list[Draft]]) -> None:
     """ "Hyperinflated lungs with scarring, similar to prior": a comparison after the last comma holds for all."""
+    if Kind.CHANGE not in scope.all_kinds:
+        return
     for last in groups:
         after = [
             event for event in scope.events
@@ -103,6 +109,8 @@ def trail(scope: Scope, groups: list[list[Draft]]) -> None:
 
 def silhouette(scope: Scope, drafts: Sequence[Draft]) -> None:
     """ "Cardiomegaly; cardiac silhouette similar to prior": what is said of the anatomy's change holds for its finding."""
+    if not scope.all_kinds >= _COMPARED:
+        return
     for subject in scope.events:
         if subject.rule.kind is not Kind.SUBJECT:
             continue
@@ -220,7 +228,9 @@ def _listed(scope: Scope, groups: list[list[Draft]], number: int, later: list[Dr
 
 def refers_back(scope: Scope, end: int) -> bool:
     """ "This may represent ...": a pronoun and then a cue, before the sentence's first finding."""
-    cue = next((index for index in range(end) if scope.kinds(index) & {Kind.LINKS, Kind.NAMES, Kind.DOUBTS}), None)
+    if scope.all_kinds.isdisjoint(_EXPLAINS):
+        return False
+    cue = next((index for index in range(end) if scope.kinds(index) & _EXPLAINS), None)
     return cue is not None and (
         scope.words[0] in grammar("refers")
         or scope.words[cue] == "differential"
@@ -242,8 +252,10 @@ def _inherit(source: Draft, target: Draft, *, degree: bool, change: bool) -> Non
 
 def change_alone(words: Sequence[str], events: Sequence[Event], previous: Sequence[Draft]) -> None:
     """ "Small right effusion. No change.": a sentence of change alone speaks of the finding before it."""
+    if not previous:
+        return
     changes = [event for event in events if event.rule.kind is Kind.CHANGE]
-    if not changes or not previous:
+    if not changes:
         return
     about = {draft.finding for draft in previous}
     others = [

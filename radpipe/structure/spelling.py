@@ -20,16 +20,16 @@ class Spelling:
         self._vocabulary = vocabulary | set(variants.values())
         self._keep = keep
         self._distinct = distinct
-        self._read: dict[str, str] = {}
+        self.forms: dict[str, str] = {}  # of the words read so far
 
     def read(self, word: str) -> str:
         """The form under which the lexicon knows this word."""
-        known = self._read.get(word)
+        known = self.forms.get(word)
         if known is None:
             known = self._find(word)
-            if len(self._read) >= _REMEMBERED:
-                self._read.clear()
-            self._read[word] = known
+            if len(self.forms) >= _REMEMBERED:
+                self.forms.clear()
+            self.forms[word] = known
         return known
 
     def _find(self, word: str) -> str:
