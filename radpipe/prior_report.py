@@ -9,6 +9,7 @@ are quoted beside what the images show, and where the two disagree that is said.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from radpipe.codes import Laterality
 from radpipe.finding import Change, ChangeKind, Decision, Finding, Prior
-from radpipe.observation import Assertion, StructuredReport
+from radpipe.observation import Assertion, Observation, Part, StructuredReport
 from radpipe.reading import SignedReport
-from radpipe.report import Origin, SectionName, Sentence, Stance
+from radpipe.report import PRELIMINARY, Origin, SectionName, Sentence, Stance
 from radpipe.reported import OutsideReport, PriorReport, PriorStatement, ReportOrigin
-from radpipe.stated import stated_findings
+from radpipe.stated import stated_changes, stated_findings
 
 if TYPE_CHECKING:
     from radpipe.structure import Lexicon
@@ -35,6 +36,12 @@ _ASSERTIONS = {Stance.PRESENT: Assertion.PRESENT, Stance.ABSENT: Assertion.ABSEN
 _DECIDED = {Decision.PRESENT: Assertion.PRESENT, Decision.ABSENT: Assertion.ABSENT, Decision.UNSURE: Assertion.UNCERTAIN}
 _WAS_THERE = frozenset({ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.UNCHANGED, ChangeKind.RESOLVED})
 _NO_FINDING = "abnormal"  # the model's overall score: no report states it
+_LONGEST_TITLE = 10  # words
+
+_DRAFT = PRELIMINARY.partition(",")[0].casefold()
+_STRUCTURED = "structured by machine"  # the banner of `sinks.structured_text`
+_NOT_SIGNED = re.compile(r"^\s*(?:Not signed\.|Report:\s+[0-9a-f]+, version \d+, draft)\s*$", re.MULTILINE)
+"""Lines of `sinks.text` that a draft keeps where its banner was cut off."""
 
 
 def content_key(reports: Sequence[EarlierReport]) -> str:
@@ -66,8 +73,61 @@ def study_of(report: EarlierReport) -> str:
 
 
 def speaks_of(report: EarlierReport, body_part: str) -> bool:
-    """May the report be of this body part? No where its words are of another one: names mean other things there ("mass")."""
-    return isinstance(report, SignedReport) or _lexicon(report.text).body_part in ("", body_part)
+    """May a comparison of this body part use the report? Not where its words, or its title or technique, are of another one
+    (names mean other things there: "mass"), nor where a machine wrote it and nobody signed."""
+    if isinstance(report, SignedReport):
+        return True
+    return (
+        not unsigned(report.text)
+        and _lexicon(report.text).body_part in ("", body_part)
+        and not _is_of_another_region(report.text, body_part)
+    )
+
+
+def unsigned(text: str) -> str:
+    """What the text is and what to do, where it is radpipe's own and nobody stands for it; else ""."""
+    words = " ".join(text.casefold().split())
+    if _STRUCTURED in words:
+        return "is radpipe's structuring of a report, not the report: give the text that the radiologist wrote"
+    if _DRAFT in words or _NOT_SIGNED.search(text):
+        return (
+            "is a draft of radpipe's that nobody has signed, not a person's report: sign it (`radpipe sign`), then it takes "
+            "part in comparisons by itself; or give the text that the radiologist wrote"
+        )
+    return ""
+
+
+def _is_of_another_region(text: str, body_part: str) -> bool:
+    """Do title or technique name regions of the body, and not that of `body_part`? Stricter than the check of a report
+    against its examination: an image of the breast shows the chest, and is no image to compare a chest with."""
+    from radpipe.structure.check_text import check_phrases, check_table
+
+    regions: Mapping[str, Mapping[str, Sequence[str]]] = check_table()["region"]
+    own = {name for name in regions if name.upper() == body_part}
+    own = own or {name for name, region in regions.items() if body_part in region["body_parts"]}
+    named = {
+        name
+        for words in _title_and_technique(text)
+        for name in regions
+        if any(True for _ in check_phrases(f"region.{name}", ("words",)).matches(words))
+    }
+    return bool(own and named) and named.isdisjoint(own)
+
+
+def _title_and_technique(text: str) -> Iterator[list[str]]:
+    """The words of the technique's sentences, and of the short ones above the first heading (without headings: of the first)
+    that state no finding."""
+    from radpipe.structure.text import parts, sentences
+
+    spans = parts(text)
+    headings = [span.start for span in spans if span.heading]
+    for number, sentence in enumerate(sentences(text, spans)):
+        if sentence.part is Part.TECHNIQUE:
+            yield sentence.words
+        elif (sentence.end <= headings[0]) if headings else number == 0:
+            is_short = len(sentence.words) <= _LONGEST_TITLE
+            if is_short and not _structured("", text[sentence.start : sentence.end], _lexicon(text)).observations:
+                yield sentence.words
 
 
 def prior_report(report: EarlierReport) -> PriorReport | None:
@@ -83,15 +143,21 @@ def prior_report(report: EarlierReport) -> PriorReport | None:
 
 def statements_in(report: OutsideReport) -> tuple[PriorStatement, ...]:
     """What the words of a report from elsewhere say, whenever its study was."""
-    return statements_of(_structured(report.reported_key, report.text))
+    return statements_of(_structured(report.reported_key, report.text, _lexicon(report.text)))
 
 
 def statements_of(structured: StructuredReport) -> tuple[PriorStatement, ...]:
-    """The observations of a structured report, each with its quote."""
+    """The observations of a structured report, each with its quote. What has resolved was absent then."""
     return tuple(
-        PriorStatement(one.finding, one.status, one.laterality, one.span.quote, one.part.value, one.span.start, one.span.end)
+        PriorStatement(one.finding, *_state(one), one.span.quote, one.part.value, one.span.start, one.span.end)
         for one in structured.observations
     )
+
+
+def _state(said: Observation) -> tuple[Assertion, Laterality | None]:
+    """Status and side; a side only of what is, or may be, there."""
+    is_gone = said.status is Assertion.PRESENT and said.change is ChangeKind.RESOLVED
+    return (Assertion.ABSENT, None) if is_gone else (said.status, said.laterality)
 
 
 def statement_of(report: PriorReport, finding: str) -> PriorStatement | None:
@@ -156,9 +222,16 @@ def _elsewhere(now: Laterality | None, then: Laterality | None) -> bool:
 
 
 def _identity(report: EarlierReport) -> tuple[str, ...]:
+    """What the report says and the rules that read it: those of a signed one too, for a person's words may be in it."""
+    from radpipe import structure
+
     if isinstance(report, SignedReport):
-        return "signed", report.report.report_key, str(report.report.version)
-    return study_of(report) or report.reported_key, str(report.study_date), report.text, _lexicon(report.text).identity
+        said: tuple[str, ...] = "signed", report.report.report_key, str(report.report.version)
+        lexicon = _lexicon_of(report)
+    else:
+        said = study_of(report) or report.reported_key, str(report.study_date), report.text
+        lexicon = _lexicon(report.text)
+    return *said, lexicon.identity, f"format {structure.FORMAT}"
 
 
 def _lexicon(text: str) -> Lexicon:
@@ -168,6 +241,17 @@ def _lexicon(text: str) -> Lexicon:
     return _opened(choose_lexicon(text))
 
 
+def _lexicon_of(signed: SignedReport) -> Lexicon:
+    """The rules for the body part of the study: a sentence alone is too short to tell it."""
+    from radpipe.structure import lexicon_names
+
+    body_part = signed.reading.study.body_part or "CHEST"
+    for name in lexicon_names() if body_part != "CHEST" else ():
+        if _opened(name).body_part == body_part:
+            return _opened(name)
+    return _opened("chest")
+
+
 @cache
 def _opened(name: str) -> Lexicon:
     from radpipe.structure import open_lexicon
@@ -175,10 +259,10 @@ def _opened(name: str) -> Lexicon:
     return open_lexicon(name)
 
 
-def _structured(key: str, text: str) -> StructuredReport:
+def _structured(key: str, text: str, lexicon: Lexicon) -> StructuredReport:
     from radpipe.structure import structure_report
 
-    return structure_report(key, text, _lexicon(text))
+    return structure_report(key, text, lexicon)
 
 
 def _signed(signed: SignedReport) -> PriorReport | None:
@@ -197,29 +281,40 @@ def _added(signed: SignedReport) -> Iterator[PriorStatement]:
     """From addenda, the last first: they correct what stands before them."""
     section = signed.report.section(SectionName.ADDENDUM)
     for sentence in reversed(section.sentences if section else ()):
-        yield from _from_words(sentence, SectionName.ADDENDUM)
+        yield from _from_words(signed, sentence, SectionName.ADDENDUM)
 
 
 def _values(signed: SignedReport) -> Iterator[PriorStatement]:
     stated = {one.finding.finding: one for one in stated_findings(signed.reading, signed.report)}
+    changes = stated_changes(signed.reading, signed.report)
+    gone = {change.finding for change in changes if change.change is ChangeKind.RESOLVED}
     for name in (SectionName.FINDINGS, SectionName.IMPRESSION):
         section = signed.report.section(name)
         for sentence in section.sentences if section else ():
-            finding = sentence.finding
+            finding, where = sentence.finding, name.value.lower()
             if finding == _NO_FINDING:
                 continue
             if finding in stated and not stated[finding].reworded:
                 one = stated[finding].finding
-                yield PriorStatement(one.finding, _DECIDED[one.decision], one.laterality, sentence.text, name.value.lower())
+                status, side = _DECIDED[one.decision], one.laterality
+                if finding in gone and status is Assertion.PRESENT:
+                    status, side = Assertion.ABSENT, None
+                yield PriorStatement(one.finding, status, side, sentence.text, where)
             elif sentence.origin is Origin.RADIOLOGIST and finding is not None and sentence.stance in _ASSERTIONS:
-                # the person said what the words assert, not on which side: that stands in the words
-                same = (said for said in _from_words(sentence, name) if said.finding in (finding, _REPORTED_AS.get(finding)))
-                side = next((said.laterality for said in same), None)
-                yield PriorStatement(finding, _ASSERTIONS[sentence.stance], side, sentence.text, name.value.lower())
+                # the person said what the words assert, not on which side, nor that it was there and has gone: that
+                # stands in the words
+                status, side = _ASSERTIONS[sentence.stance], None
+                for said in _structured("", sentence.text, _lexicon_of(signed)).observations:
+                    if said.finding in (finding, _REPORTED_AS.get(finding)):
+                        side = _state(said)[1]
+                        if said.change is ChangeKind.RESOLVED and status is Assertion.PRESENT:
+                            status = Assertion.ABSENT
+                        break
+                yield PriorStatement(finding, status, side, sentence.text, where)
             elif sentence.origin is Origin.RADIOLOGIST:
-                yield from _from_words(sentence, name)
+                yield from _from_words(signed, sentence, name)
 
 
-def _from_words(sentence: Sentence, section: SectionName) -> Iterator[PriorStatement]:
-    for said in statements_of(_structured("", sentence.text)):
+def _from_words(signed: SignedReport, sentence: Sentence, section: SectionName) -> Iterator[PriorStatement]:
+    for said in statements_of(_structured("", sentence.text, _lexicon_of(signed))):
         yield replace(said, section=section.value.lower())

@@ -146,14 +146,19 @@ def _structure_words(result: StructureEvaluation, record: dict[str, Any]) -> str
     for mark in result.marks:
         low, high = mark.f1_ci
         lines.append(
-            f"{mark.name:11s} F1 {mark.f1:.3f} ({low:.3f}-{high:.3f})  "
-            f"precision {mark.precision:.3f} recall {mark.recall:.3f}  n={mark.n}"
+            f"{mark.name:11s} F1 {_figure(mark.f1)} ({_figure(low)}-{_figure(high)})  "
+            f"precision {_figure(mark.precision)} recall {_figure(mark.recall)}  n={mark.n}"
         )
     lines += ["", f"{'finding':<22}{'n':>5} {'F1':>6} {'missed':>7} {'too many':>9} {'status':>7} {'attribute':>10}"]
     for row in result.findings:
         counts = f"{row.missed:>7} {row.too_many:>9} {row.other_status:>7} {row.other_attribute:>10}"
-        lines.append(f"{row.finding:<22}{row.n:>5} {row.f1:>6.3f} {counts}")
+        lines.append(f"{row.finding:<22}{row.n:>5} {_figure(row.f1):>6} {counts}")
     return "\n".join(lines) + "\n"
+
+
+def _figure(value: float) -> str:
+    """Three decimals, or "-" where there was nothing to count (null in the JSON)."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _difference_lines(result: StructureEvaluation) -> str:

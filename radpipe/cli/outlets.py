@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,15 +33,57 @@ def open_outlet(output: str | None, form: str, suffix: str) -> Outlet:
     path = Path(output)
     if path.is_dir() or output.endswith(os.sep) or (form == "sr" and path.suffix.lower() != ".dcm"):
         return FolderOutlet(path, suffix)
+    _must_be_writable(path)
     if form == "sr":
         return OneOnly(path, one_only)
-    return StreamOutlet(path.open("wb"), owned=True, between=b"\n" if form == "text" else b"")
+    between = b"\n" if form == "text" else b""
+    if path.exists() and not path.is_file():  # a pipe, a device: there is nothing to replace
+        return StreamOutlet(path.open("wb"), owned=True, between=between)
+    return FileOutlet(path, between)
+
+
+def is_written_to(stream: BinaryIO, output: str | None) -> bool:
+    """Is the stream that is read (stdin, say) the very file that `output` names?"""
+    try:
+        read, written = os.fstat(stream.fileno()), os.stat(output or "")
+    except (OSError, ValueError):  # a stream of this process without a file; no such file yet; no name at all
+        return False
+    return stat.S_ISREG(read.st_mode) and os.path.samestat(read, written)
+
+
+def _must_be_writable(path: Path) -> None:
+    """Before anything is read. Raises UsageError for a link to a file: who made it chooses what is written over."""
+    if path.is_symlink() and (path.is_file() or not path.exists()):
+        raise UsageError(f"{path} is a link; give -o the name of the file itself (without -o it goes to stdout)")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist; make it, or give -o another name")
+
+
+class _Replacement:
+    """A file written beside `path` under another name, the owner's alone, and given its name once it is whole: what stood
+    there stays until then, and for good if it never is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        number, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        self._name = Path(name)
+        self.stream: BinaryIO = os.fdopen(number, "wb")
+
+    def close(self, *, whole: bool) -> None:
+        """`whole`: it takes its place; else it goes. Also where the disk is full at the last byte."""
+        try:
+            self.stream.close()
+            if whole:
+                self._name.replace(self._path)
+        finally:
+            self._name.unlink(missing_ok=True)
 
 
 class Outlet:
     """Where the results go."""
 
     on_terminal = False
+    at_once = True  # what was written stays, even if the rest never comes
 
     def __enter__(self) -> Outlet:
         return self
@@ -76,8 +119,23 @@ class StreamOutlet(Outlet):
             self._stream.flush()
 
 
+class FileOutlet(StreamOutlet):
+    """A file that takes the place of what stood there, once all is written."""
+
+    at_once = False
+
+    def __init__(self, path: Path, between: bytes = b"") -> None:
+        self._file = _Replacement(path)
+        super().__init__(self._file.stream, owned=True, between=between)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close(whole=error is None)
+
+
 class OneOnly(Outlet):
     """A binary document, to a file or to stdout (None): a second one after it could not be told from the first."""
+
+    at_once = False
 
     def __init__(self, path: Path | None, hint: str) -> None:
         self._path, self._hint = path, hint
@@ -88,8 +146,15 @@ class OneOnly(Outlet):
             return
         if self._path is None:
             sys.stdout.buffer.write(self._content)
-        else:
+        elif self._path.exists() and not self._path.is_file():
             self._path.write_bytes(self._content)
+        else:
+            file, whole = _Replacement(self._path), False
+            try:
+                file.stream.write(self._content)
+                whole = True
+            finally:
+                file.close(whole=whole)
 
     def write(self, report_id: str, content: bytes) -> None:
         if self._content is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from radpipe.cli import say
 from radpipe.cli.studies import Studies, StudyName
-from radpipe.errors import InputError, UsageError
+from radpipe.errors import InputError, ModelError, UsageError
 from radpipe.reported import OutsideReport, ReportOrigin
 from radpipe.settings import Settings
 from radpipe.study import Patient, study_key
@@ -26,6 +27,9 @@ Commands = Any  # argparse._SubParsersAction, which is private
 
 LARGEST = 4 << 20
 """Bytes of one report: some thousand times a long one."""
+
+_UID = re.compile(r"[0-9.]{1,64}")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: no text that UTF-8 can write
 
 
 def add_commands(inner: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
@@ -81,30 +85,37 @@ class _Given:
 
 def _import(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.assemble import open_the_store
-    from radpipe.prior_report import statements_in
+    from radpipe.prior_report import speaks_of, statements_in, unsigned
 
     if options.jsonl == bool(options.study):
         raise UsageError("say whose report it is: --study STUDY, or --jsonl where each line says it")
     store = open_the_store(settings)
     by, whose = _actor(store, settings), _Whose(store)
-    aside = 0
+    aside, body_part = 0, _body_part(settings)
     given = _lines(options.file) if options.jsonl else iter([_single(options)])
     for one in given:
         try:
             if isinstance(one, InputError):
                 raise one
+            if problem := unsigned(one.text):
+                raise InputError(f"{one.name} {problem}")
             report = whose.report(one)
+            is_new = store.save_reported(report, by=by)
         except (InputError, UsageError) as error:
             if not options.jsonl:
                 raise
             aside += 1
             sys.stderr.write(f"set aside: {error}\n")
             continue
-        is_new = store.save_reported(report, by=by)
         kept = store.reported(report.reported_key) or report
         waits = whose.waits_for(kept)
+        if not speaks_of(kept, body_part):
+            sys.stderr.write(
+                f"{one.name}: by its title, technique or words it is not of the {body_part.lower()}: kept for its own study, "
+                "not used in comparisons\n"
+            )
         findings = [
-            {"finding": said.finding, "status": said.status, "laterality": said.laterality, "quote": said.quote}
+            {"finding": said.finding, "status": said.status, "laterality": said.laterality, "quote": _whole(said.quote)}
             for said in statements_in(kept)
         ]
         record = {
@@ -132,6 +143,16 @@ def _withdraw(options: argparse.Namespace, settings: Settings) -> int:
     words = "used again" if options.undo else "withdrawn"
     say(options, record, f"report {options.key} {words}" + ("" if changed else " before: nothing changed"))
     return 0
+
+
+def _body_part(settings: Settings) -> str:
+    """The body part that the site's model compares; the chest where there is no model."""
+    from radpipe.cli.assemble import card_of
+
+    try:
+        return card_of(settings).input.body_part
+    except ModelError:
+        return "CHEST"
 
 
 def _actor(store: SqlStore, settings: Settings) -> Person | None:
@@ -208,7 +229,7 @@ def _lines(path: Path) -> Iterator[_Given | InputError]:
 def _line(line: bytes, name: str) -> _Given:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: not JSON") from error
     if not isinstance(found, dict):
         raise InputError(f"{name}: not a JSON object")
@@ -217,6 +238,8 @@ def _line(line: bytes, name: str) -> _Given:
         value = found.get(key)
         if value is not None and not isinstance(value, str):
             raise InputError(f"{name}: {key} must be text in quotes")
+        if key != "text" and _HALF.search(value or ""):
+            raise InputError(f"{name}: {key} has half of a surrogate pair: it is damaged")
         return (value or "").strip()
 
     if not field("text"):
@@ -224,8 +247,15 @@ def _line(line: bytes, name: str) -> _Given:
     uid, number, whose = field("study_instance_uid"), field("accession_number"), field("patient_id")
     if not (uid or number):
         raise InputError(f"{name}: it names no study (study_instance_uid or accession_number)")
+    if uid and not _UID.fullmatch(uid):
+        raise InputError(f"{name}: study_instance_uid is no UID: digits and dots, at most 64 (else give accession_number)")
     patient = Patient(whose, field("issuer_of_patient_id")) if whose else None
     return _Given(name, found["text"], StudyName(uid, number), _day(field("study_date"), name), patient)
+
+
+def _whole(words: str) -> str:
+    """The words as UTF-8 can write them: half of a surrogate pair stands as the sign for what is missing."""
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
 def _read(path: Path) -> bytes:

@@ -6,6 +6,9 @@ What a report says is never written to stderr: lines, ids, kinds and offsets are
 from __future__ import annotations
 
 import argparse
+import codecs
+import gc
+import io
 import json
 import os
 import re
@@ -21,12 +24,15 @@ from radpipe.settings import Settings
 
 if TYPE_CHECKING:
     from radpipe.cli.about import About
+    from radpipe.cli.outlets import Outlet
     from radpipe.cli.propose import Proposer
     from radpipe.observation import Discrepancy, StructuredReport
     from radpipe.sources.texts import ReportText, UnusableText
     from radpipe.structure import Lexicon
 
 Commands = Any  # argparse._SubParsersAction, which is private
+
+_MARKED_UP = (b"%PDF", b"{\\rtf", b"MSH|")  # text by its bytes, and no report
 
 SUFFIXES = {"json": ".json", "fhir": ".json", "sr": ".dcm", "text": ".txt"}
 
@@ -92,11 +98,13 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
     proposer = open_proposer(settings) if options.propose else None
     reader = Reader(options, form, proposer, _about(options, form, settings), _categories(options, settings))
     done = aside = 0
-    with ExitStack() as stack:
-        stream, name = _input(options, stack)
-        outlet = stack.enter_context(open_outlet(options.output, form, SUFFIXES[form]))
-        bar = stack.enter_context(Bar(stream, shown=sys.stderr.isatty() and not outlet.on_terminal))
-        try:
+    outlet: Outlet | None = None
+    try:
+        with ExitStack() as stack:
+            stream, name = _input(options, stack)
+            outlet = stack.enter_context(open_outlet(options.output, form, SUFFIXES[form]))
+            bar = stack.enter_context(Bar(stream, shown=sys.stderr.isatty() and not outlet.on_terminal))
+            _doubt(stream, name)
             items = read_reports(stream, name, lambda words: _tell(f"{name}: {words}"))
             for item in items if options.study is None else _only_one(items):
                 if isinstance(item, UnusableText):
@@ -112,9 +120,10 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
                 outlet.write(str(item.report_id), content)
                 done += 1
                 bar.show(done)
-        except KeyboardInterrupt:
-            _tell(f"interrupted; {done} reports were written")
-            return 130
+    except KeyboardInterrupt:
+        is_kept = outlet is None or outlet.at_once
+        _tell(f"interrupted; {done} reports were written" if is_kept else f"interrupted; {options.output} is as it was")
+        return 130
     if aside or reader.doubts or reader.ignored:
         _tell(f"reports structured: {done}, lines set aside: {aside}, discrepancies: {reader.doubts}")
     return 3 if aside or reader.ignored else 0
@@ -166,6 +175,7 @@ class Reader:
 
         if name not in self._lexicons:
             self._lexicons[name] = open_lexicon(name)
+            gc.freeze()  # a lexicon stays: the collector need not look through its automaton again and again
         return self._lexicons[name]
 
     def _discrepancies(self, report: StructuredReport, item: ReportText) -> tuple[Discrepancy, ...]:
@@ -295,9 +305,13 @@ def _json_line(record: dict[str, Any]) -> bytes:
 
 
 def _input(options: argparse.Namespace, stack: ExitStack) -> tuple[BinaryIO, str]:
+    from radpipe.cli.outlets import is_written_to
+
     if options.file == "-":
         if sys.stdin is None:
             raise UsageError("stdin is closed; name a FILE, or pipe the reports in")
+        if is_written_to(sys.stdin.buffer, options.output):
+            raise UsageError(f"{options.output} is both read and written; give -o another name")
         if sys.stdin.isatty():
             _tell("reading a report from the terminal; end it with Ctrl-D")
         return sys.stdin.buffer, "-"
@@ -309,6 +323,25 @@ def _input(options: argparse.Namespace, stack: ExitStack) -> tuple[BinaryIO, str
     if options.output and os.path.exists(options.output) and os.path.samefile(path, options.output):
         raise UsageError(f"{path} is both read and written; give -o another name")
     return stack.enter_context(path.open("rb")), path.name
+
+
+def _is_wide(head: bytes) -> bool:
+    """UTF-16 or UTF-32, with its mark or by the zeros between its letters: text with zero bytes."""
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+    return head.startswith(marks) or not any(head[:8:2]) or not any(head[1:8:2])
+
+
+def _doubt(stream: BinaryIO, name: str) -> None:
+    """Say so where the input looks like no text; it is read all the same."""
+    head = stream.peek(1024) if isinstance(stream, io.BufferedReader) else b""
+    is_zeroed = b"\0" in head and not _is_wide(head)
+    if not (is_zeroed or head.lstrip().startswith((b"<", *_MARKED_UP))):
+        return
+    from radpipe.dicom.sniff import appearance  # brings pydicom with it: only where there is a doubt
+
+    kind = "a DICOM object" if head[128:132] == b"DICM" else appearance(head) or ("a binary file" if is_zeroed else "")
+    if kind not in ("", "text", "a JSON file"):
+        _tell(f"{name}: it looks like {kind}, and is read as plain text all the same; save the report as text")
 
 
 def _short(name: str) -> str:

@@ -69,9 +69,10 @@ def read_texts(source: Path | None = None) -> Texts:
                 _add_file(name, content, texts, aside)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise UsageError(f"{path.name} is damaged, or no archive ({error}); {HOW_TO_GET}") from error
+    name = path.name if path.name not in ("", "..") else path.resolve().name or str(path)  # "." and ".." name nothing
     if not texts:
-        raise UsageError(f"{path.name} holds no reports; {HOW_TO_GET}")
-    return Texts(path.name, texts, tuple(aside))
+        raise UsageError(f"{name} holds no reports; {HOW_TO_GET}")
+    return Texts(name, texts, tuple(aside))
 
 
 def openi_report(content: bytes) -> tuple[str, str]:

@@ -14,31 +14,38 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
-from radpipe.errors import UnknownKey
+from radpipe.errors import UnknownKey, UsageError
 from radpipe.reading import Reading, SignedReport
 from radpipe.report import Report, Status
-from radpipe.reported import OutsideReport
+from radpipe.reported import OutsideReport, ReportOrigin
 from radpipe.store import audit, codec
 from radpipe.store.studies import patient_key, same_patient
 from radpipe.store.tables import reported, reports, runs, studies
-from radpipe.study import Study, study_key
+from radpipe.study import Patient, Study, study_key
 
 EarlierReport = OutsideReport | SignedReport
 
 
 def add(connection: Connection, report: OutsideReport, *, by: str, at: datetime) -> bool:
-    """Keep a report. The same words of the same study are one: what was not known of it is added, and whose it is follows
-    the newer; what was taken back stays so. False if nothing changed."""
+    """Keep a report. The same words of the same study are one: what was not known of it is added; what was taken back stays
+    so. Whose it is follows a newer document; what a person imports moves to another patient only once it was taken back.
+    False if nothing changed. Raises UsageError where it would move."""
     row = _row(connection, report.reported_key)
     if row is None:
         _record(connection, "reported.added", report, by=by, at=at, is_new=True)
         return True
     known = codec.decode(OutsideReport, row.document)
+    if report.origin is ReportOrigin.IMPORTED and not known.withdrawn and _is_anothers(known.patient, report.patient):
+        key = report.reported_key
+        raise UsageError(
+            f"the report {key} is kept for another patient: if that was wrong, `radpipe report withdraw {key}`, import it "
+            f"again, then `radpipe report withdraw {key} --undo`"
+        )
     whole = replace(
         known,
         accession_number=known.accession_number or report.accession_number,
         study_date=report.study_date or known.study_date,
-        patient=report.patient or known.patient,
+        patient=_whose(known.patient, report.patient),
         sop_instance_uid=known.sop_instance_uid or report.sop_instance_uid,
         written=known.written or report.written,
     )
@@ -46,6 +53,22 @@ def add(connection: Connection, report: OutsideReport, *, by: str, at: datetime)
         return False
     _record(connection, "reported.changed", whole, by=by, at=at, is_new=False)
     return True
+
+
+def _is_anothers(known: Patient | None, given: Patient | None) -> bool:
+    """Do two say of the same report that it is of different people? An issuer that one does not give is none of another."""
+    if known is None or given is None or not known.patient_id.strip() or not given.patient_id.strip():
+        return False
+    issuers = {known.issuer_of_patient_id.strip(), given.issuer_of_patient_id.strip()} - {""}
+    return known.patient_id.strip() != given.patient_id.strip() or len(issuers) > 1
+
+
+def _whose(known: Patient | None, given: Patient | None) -> Patient | None:
+    """The newer, unless it says less: the same ID without the issuer."""
+    if known is None or given is None:
+        return given or known
+    says_less = known.issuer_of_patient_id.strip() and not given.issuer_of_patient_id.strip()
+    return known if says_less and not _is_anothers(known, given) else given
 
 
 def withdraw(connection: Connection, key: str, *, back: bool, by: str, at: datetime) -> bool:

@@ -165,9 +165,12 @@ def _cues() -> dict[str, frozenset[str]]:
 _LETTERS = re.compile(r"[a-z]+")
 
 
+_PUNCTUATION = str.maketrans(dict.fromkeys(".,;:!?()[]/-*#\n\"'", " "))
+
+
 def choose_lexicon(text: str) -> str:
     """The shipped lexicon whose words the text uses most; "chest" when none is used more than another."""
-    words = set(_LETTERS.findall(text[:20_000].lower()))
+    words = set(text[:20_000].lower().translate(_PUNCTUATION).split())
     return max(("chest", *lexicon_names()), key=lambda name: len(words & _cues()[name]))
 
 

@@ -59,12 +59,14 @@ class Rejected:
 
 
 def asserting_text(report: StructuredReport) -> str:
-    """What a model is shown: the parts that assert something. Indication, technique and comparison, which hold most of
-    what identifies a patient, stay here."""
+    """What a model is shown: the parts that assert something. Indication, technique and comparison, and what stands above
+    the first heading, hold most of what identifies a patient: they stay here. A report without headings is shown whole."""
+    spans = _parts(report)
+    first = next((span.start for span in spans if span.heading), 0)
     return "\n".join(
         f"{span.part.value.upper()}:\n{body}"
-        for span in _parts(report)
-        if span.part not in SILENT and (body := report.text[span.start : span.end].strip())
+        for span in spans
+        if span.start >= first and span.part not in SILENT and (body := report.text[span.start : span.end].strip())
     )
 
 

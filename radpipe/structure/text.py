@@ -253,8 +253,10 @@ def _ends(text: str, words: list[str], at: int, end: int, stop: int) -> bool:
 def _headings() -> tuple[re.Pattern[str], dict[str, Part]]:
     table = tomllib.loads(SECTIONS_PATH.read_text(encoding="utf-8"))
     names = {heading: Part(part) for part, headings in table.items() if part != "other" for heading in headings}
-    longest_first = sorted([*names, *table["other"]], key=len, reverse=True)
-    written = "|".join(re.escape(name).replace(r"\ ", r"[ \t]+") for name in longest_first)
+    by_letter: dict[str, list[str]] = {}  # so that most places are given up at the first letter
+    for name in sorted([*names, *table["other"]], key=len, reverse=True):
+        by_letter.setdefault(name[0], []).append(re.escape(name[1:]).replace(r"\ ", r"[ \t]+"))
+    written = "|".join(f"{letter}(?:{'|'.join(rest)})" for letter, rest in by_letter.items())
     pattern = (
         r"(?:^[ \t]*(?:[#*>\u2022\-]+[ \t]*)?(?:\d{1,2}[.)][ \t]*)?(?:\*\*)?|(?<=[.;!?])[ \t]*)"
         rf"(?P<name>{written})(?:[ \t]*\([^()\n]{{0,60}}\))?(?:\*\*)?[ \t]*(?::(?:\*\*)?|[ \t]-{{1,2}}(?=\s)|(?=\r?$))"
