@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from radpipe.cli import DONE, FAILED, SET_ASIDE, USAGE, main
+from radpipe.sinks import structured_text, text
 from radpipe.store import open_store
 from radpipe.study import study_key
+from tests.sample_reading import sample_reading, sample_report, signed
 from tests.store_cases import sqlite_url, study
 from tests.test_cli import radpipe, records, without_times
 
@@ -168,6 +170,74 @@ def test_what_is_no_text_is_refused(folder: Path, capsys: pytest.CaptureFixture[
     status = USAGE if not content.strip() else FAILED
     said = refused(folder, capsys, "import", str(folder / "old.txt"), "--study", "A2025-1", status=status)
     assert "text" in said or "no words" in said
+
+
+def test_our_own_draft_is_no_report_to_import_and_our_signed_one_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, drafted = sample_reading(), sample_report()
+    (folder / "old.txt").write_bytes(text.render(reading, drafted))
+    said = refused(folder, capsys, "import", str(folder / "old.txt"), "--study", "A2025-1", status=FAILED)
+    assert "a draft of radpipe's that nobody has signed" in said
+    assert "radpipe sign" in said
+    line = json.dumps({"accession_number": "A2025-1", "text": f"*** {structured_text.BANNER} ***\nPresent: effusion"})
+    (folder / "all.jsonl").write_text(f"{line}\n{json.dumps({'accession_number': 'A2025-1', 'text': WORDS})}\n")
+    act(folder, "import", str(folder / "all.jsonl"), "--jsonl", "--json", status=SET_ASIDE)
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert "all.jsonl line 1 is radpipe's structuring of a report" in captured.err
+    (folder / "old.txt").write_bytes(text.render(reading, signed(drafted)))
+    assert taken(folder, capsys, "--study", "A2025-1")["new"] is True
+
+
+def test_a_report_of_another_region_is_kept_for_its_own_study_and_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "old.txt").write_text("US ABDOMEN\nFINDINGS: Small right pleural effusion.")
+    act(folder, "import", str(folder / "old.txt"), "--study", "A2025-1")
+    captured = capsys.readouterr()
+    assert "kept; findings: pleural_effusion present" in captured.out
+    assert "not of the chest: kept for its own study, not used in comparisons" in captured.err
+    taken(folder, capsys, "--study", "A2025-1")
+    (folder / "old.txt").write_text(WORDS)
+    act(folder, "import", str(folder / "old.txt"), "--study", "A2025-1")
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_lines_stop_none_of_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whose = {"accession_number": "A2025-1"}
+    wrong: list[dict[str, str]] = [
+        {"study_instance_uid": "1.2.x", "text": WORDS},
+        {"study_instance_uid": "1." * 33, "text": WORDS},
+        {"study_instance_uid": "1.2.\ud800", "text": WORDS},
+        {"accession_number": "B\ud800", "text": WORDS, "patient_id": "P", "issuer_of_patient_id": "I"},
+        {"accession_number": "B7", "text": WORDS, "patient_id": "P\udfff", "issuer_of_patient_id": "I"},
+    ]
+    lines = [*wrong, whose | {"text": "Small \ud800 left pleural effusion."}, whose | {"text": WORDS}]
+    content = "".join(json.dumps(line) + "\n" for line in lines) + "[" * 100_000 + "\n"
+    (folder / "all.jsonl").write_text(content)
+    act(folder, "import", str(folder / "all.jsonl"), "--jsonl", "--json", status=SET_ASIDE)
+    captured = capsys.readouterr()
+    kept = [json.loads(line) for line in captured.out.splitlines()]
+    assert [record["new"] for record in kept] == [True, True]
+    assert [said["finding"] for said in kept[0]["findings"]] == ["pleural_effusion"]
+    captured.out.encode()
+    reasons = captured.err.splitlines()
+    assert [int(line.split("line ")[1].split(":")[0]) for line in reasons] == [1, 2, 3, 4, 5, 8]
+    assert "digits and dots, at most 64" in reasons[0]
+
+
+def test_the_same_words_under_another_patient_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = ("import", str(folder / "old.txt"), "--study", "1.2.3.4", "--date", "2024-05-01")
+    act(folder, *old, "--patient-id", "PHANTOM-1")
+    said = refused(folder, capsys, *old, "--patient-id", "PHANTOM-2")
+    assert "is kept for another patient" in said
+    assert "radpipe report withdraw" in said
+    assert "PHANTOM" not in said
+    line = {"study_instance_uid": "1.2.3.4", "text": WORDS, "patient_id": "PHANTOM-2"}
+    (folder / "all.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(line | {"text": "Clear."}) + "\n")
+    act(folder, "import", str(folder / "all.jsonl"), "--jsonl", status=SET_ASIDE)
+    assert "set aside: the report" in capsys.readouterr().err
 
 
 def test_a_report_may_come_by_stdin(

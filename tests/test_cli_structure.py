@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -162,6 +163,79 @@ def test_the_result_into_a_file_but_not_over_the_one_that_is_read(tmp_path: Path
     status, _, err = structure(path, "-o", path)
     assert (status, path.read_bytes()) == (2, content)
     assert "is both read and written" in err
+
+
+def test_a_file_stands_as_it_was_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    out, one = tmp_path / "out.jsonl", tmp_path / "one.dcm"
+    out.write_text("yesterday's")
+    one.write_text("yesterday's")
+    two = lines({"id": 1, "text": EFFUSION}, {"id": 2, "text": EFFUSION})
+    assert structure("--as", "sr", "-o", one, stdin=two)[0] == 2
+    assert one.read_text() == "yesterday's"
+    process = start("-o", out, stdin=subprocess.PIPE, bufsize=0)
+    assert process.stdin is not None
+    process.stdin.write(two)
+    ends = time.monotonic() + 20
+    while not list(tmp_path.glob(".out.jsonl.*")) and time.monotonic() < ends:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1].decode() == f"interrupted; {out} is as it was\n"
+    assert (process.returncode, out.read_text()) == (130, "yesterday's")
+    assert structure("-o", out, stdin=two)[0] == 0
+    assert len(out.read_text().splitlines()) == 2
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_comes_from_stdin_is_not_written_over(tmp_path: Path) -> None:
+    path, content = tmp_path / "reports.jsonl", lines({"id": 1, "text": EFFUSION})
+    path.write_bytes(content)
+    with path.open("rb") as stream:
+        process = start("-o", path, stdin=stream)
+        _, err = process.communicate()
+    assert (process.returncode, path.read_bytes()) == (2, content)
+    assert b"is both read and written" in err
+
+
+def test_a_link_does_not_lead_the_result_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    for name, target in (("link", "kept"), ("open", "not-there"), ("one.dcm", "kept")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        form = "sr" if name == "one.dcm" else "json"
+        status, _, err = structure("--as", form, "-o", tmp_path / name, stdin=lines({"id": 1, "text": EFFUSION}))
+        assert (status, err.count("\n")) == (2, 1)
+        assert "is a link" in err
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert not (tmp_path / "not-there").exists()
+    assert "does not exist" in structure("-o", tmp_path / "no" / "out.jsonl", stdin=lines())[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"%PDF-1.7\nNo pleural effusion.", "a PDF document"),
+        (b"{\\rtf1 No pleural effusion.}", "an RTF document"),
+        (b"<html><p>No pleural effusion.</p>", "a web page"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        (b"PK\x03\x04\x14\0\0\0\x08\0", "a zip archive"),
+        (bytes(128) + b"DICM" + b"\x02\0\0\0UL", "a DICOM object"),
+        (b"\x01\x02\x03\x04\0\x05\x06 no effusion", "a binary file"),
+    ],
+)
+def test_what_looks_like_no_text_is_told_and_read(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "report.txt").write_bytes(content)
+    status, out, err = structure(tmp_path / "report.txt")
+    assert (status, json.loads(out)["id"]) == (0, "report.txt")
+    assert err.splitlines()[0].startswith(f"report.txt: it looks like {kind}, and is read as plain text")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"BMI 30. No effusion.", "No effusion.".encode("utf-16"), b"<5 mm nodule", b"MZ", b"", lines({"text": EFFUSION})],
+)
+def test_text_is_not_doubted(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "report.txt").write_bytes(content)
+    assert structure(tmp_path / "report.txt")[2] == ""
 
 
 def test_sr_files_have_safe_names_and_two_of_one_id_are_both_kept(tmp_path: Path) -> None:

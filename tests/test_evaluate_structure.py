@@ -363,6 +363,23 @@ def test_the_command_prints_the_marks_and_what_differs(tmp_path: Path, capsys: p
     assert [json.loads(line)["id"] for line in output.read_text().splitlines()] == ["CXR1", "CXR2"]
 
 
+def test_where_there_is_nothing_to_count_the_command_prints_a_dash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text(as_record("CXR1", {}))
+    (tmp_path / "CXR1.txt").write_text("Nothing of note.")
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "structure", str(gold), "--texts", "."]) == 0
+    out = capsys.readouterr().out
+    assert f"1 reports; texts of {tmp_path.name} (" in out
+    assert "\nmention     F1 - (-)  precision 0.000" in out
+    assert "nan" not in out
+    assert main(["evaluate", "structure", str(gold), "--texts", ".", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["marks"]["mention"]["f1"], record["texts"]["source"]) == (None, tmp_path.name)
+
+
 def test_what_the_command_writes_gives_the_scorer_the_same_figures(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

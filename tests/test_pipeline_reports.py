@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from radpipe import review, triage
+from radpipe import review, structure, triage
 from radpipe.demo import EARLIER_REPORT
 from radpipe.desk import Desk
 from radpipe.finding import ChangeKind
@@ -170,6 +170,21 @@ def test_a_report_on_which_a_person_has_worked_stands(site: Site) -> None:
     assert run.held == {first.study.study_key}
     assert reading.run_key == first.run_key
     assert site.report(first) == corrected
+
+
+def test_other_rules_read_the_reports_anew_but_never_under_what_a_person_has_worked_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.store.save_reported(imported("FINDINGS: No pleural effusion."))
+    first = site.read(0.9, site.now)
+    monkeypatch.setattr("radpipe.structure.FORMAT", structure.FORMAT + 1)
+    second = site.read(0.9, site.now)
+    assert second.run_key != first.run_key
+    final = review.sign(site.report(second), LEE, datetime(2026, 2, 1, tzinfo=UTC))
+    site.store.save_report(final, action="sign", by=LEE)
+    monkeypatch.setattr("radpipe.structure.FORMAT", structure.FORMAT + 2)
+    assert site.read(0.9, site.now).run_key == second.run_key
+    assert site.report(second) == final
 
 
 def test_what_the_report_stated_present_is_not_raised_as_new_and_the_disagreement_is_said(site: Site) -> None:

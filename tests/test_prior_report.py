@@ -8,15 +8,16 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from radpipe import prior_report, review
+from radpipe import prior_report, review, structure
 from radpipe.codes import FINDINGS, Laterality
 from radpipe.draft import draft
 from radpipe.finding import Change, ChangeKind, Decision
 from radpipe.observation import Assertion, Mention, Observation, Part, Span, StructuredReport
 from radpipe.reading import Reading, SignedReport
 from radpipe.record import run_record
-from radpipe.report import Origin, Report, SectionName, Sentence, Stance
+from radpipe.report import PRELIMINARY, Origin, Report, SectionName, Sentence, Stance
 from radpipe.reported import OutsideReport, PriorReport, PriorStatement, ReportOrigin
+from radpipe.sinks import structured_text, text
 from radpipe.store import codec
 from radpipe.study import Patient
 from tests.sample_reading import RADIOLOGIST, SIGNED_AT, sample_reading, sample_report, signed
@@ -366,3 +367,102 @@ def test_the_record_has_the_prior_report_or_null() -> None:
         {"finding": "pleural_effusion", "status": "absent", "laterality": "left", "quote": "the words",
          "section": "findings", "start": 10, "end": 19}
     ]  # fmt: skip
+
+
+# -- what may enter a comparison, and what was there
+
+
+RESOLVED = ChangeKind.RESOLVED
+
+
+def resolved(status: Assertion) -> StructuredReport:
+    span = Span(0, 8, "effusion")
+    mention = Mention("pleural_effusion", status, span, Part.FINDINGS, LEFT, None, RESOLVED)
+    code = FINDINGS["pleural_effusion"]
+    seen = Observation("pleural_effusion", code, status, span, Part.FINDINGS, LEFT, None, RESOLVED, (mention,))
+    return StructuredReport("x", "effusion has resolved", "chest 1.0", observations=(seen,))
+
+
+@pytest.mark.parametrize(("status", "then"), [(PRESENT, ABSENT), (ABSENT, ABSENT), (UNCERTAIN, UNCERTAIN)])
+def test_what_had_resolved_was_not_there(status: Assertion, then: Assertion) -> None:
+    told = report(*prior_report.statements_of(resolved(status)))
+    assert [one.status for one in told.statements] == [then]
+    new = [change("pleural_effusion", ChangeKind.NEW)]
+    assert prior_report.known_before(told, PRIOR, [], new) == {}
+    assert prior_report.disagreements(told, PRIOR, [], new) == {}
+    assert prior_report.worth_saying(told, [], {}) == ()
+
+
+def test_what_a_radiologist_wrote_as_resolved_was_not_there() -> None:
+    edited = review.edit(
+        sample_report(), "pleural_effusion", "The left pleural effusion has resolved.", RADIOLOGIST, SIGNED_AT,
+        stance=Stance.PRESENT,
+    )  # fmt: skip
+    assert own(review.sign(edited, RADIOLOGIST, SIGNED_AT))["pleural_effusion"].status is ABSENT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MAMMOGRAM, BILATERAL SCREENING\nFINDINGS: No mass.",
+        "Bilateral screening mammogram. No suspicious mass is seen.",
+        "EXAM: Ultrasound of the abdomen\nFINDINGS: Small right pleural effusion.",
+        "CITY HOSPITAL\nUS ABDOMEN\nFINDINGS: Small right pleural effusion.",
+        "FINDINGS: Small effusion.\nTECHNIQUE: Two views of the left knee.",
+        "XR right knee\nSmall effusion. No fracture.",
+    ],
+)
+def test_a_report_of_another_region_does_not_speak_of_the_chest(words: str) -> None:
+    assert not prior_report.speaks_of(outside(words), "CHEST")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CT CHEST AND ABDOMEN\nFINDINGS: Small right pleural effusion.",
+        "TECHNIQUE: PA and lateral chest.\nFINDINGS: Degenerative changes of the spine.",
+        "Degenerative changes of the thoracic spine. No effusion.",
+        "PA AND LATERAL\nFINDINGS: No pleural effusion.",
+        "FINDINGS: Clips in the left breast. Free air in the abdomen.",
+        "INDICATION: Knee surgery.\nFINDINGS: Clear.",
+    ],
+)
+def test_a_report_of_the_chest_that_names_other_regions_speaks_of_it(words: str) -> None:
+    assert prior_report.speaks_of(outside(words), "CHEST")
+
+
+def test_radpipes_own_words_are_told_until_somebody_signed() -> None:
+    reading = sample_reading()
+    drafted, final = sample_report(), signed(sample_report())
+    shown = text.render(reading, drafted).decode()
+    assert "nobody has signed" in prior_report.unsigned(shown)
+    assert "nobody has signed" in prior_report.unsigned(shown.replace("***", "").replace("PRELIMINARY", ""))
+    assert "nobody has signed" in prior_report.unsigned(PRELIMINARY.lower().replace(" ", "\n"))
+    assert "structuring" in prior_report.unsigned(structured_text.BANNER)
+    assert "structuring" in prior_report.unsigned(structured_text.render(resolved(ABSENT)).decode())
+    assert prior_report.unsigned(text.render(reading, final).decode()) == ""
+    assert prior_report.unsigned("FINDINGS: Consent was not signed. No pleural effusion.") == ""
+    assert not prior_report.speaks_of(outside(shown), "CHEST")
+
+
+def test_a_sentence_of_a_signed_report_is_read_by_the_rules_of_its_studys_body_part() -> None:
+    words = "There is a mass of the brain with midline shift."  # by its words alone: of the head
+    edited = review.edit(sample_report(), "pleural_effusion", words, RADIOLOGIST, SIGNED_AT)
+    final = review.sign(edited, RADIOLOGIST, SIGNED_AT)
+    assert "midline_shift" not in own(final)
+    reading = sample_reading()
+    images = tuple(replace(image, body_part="HEAD") for image in reading.study.images)
+    head = replace(reading, study=replace(reading.study, images=images))
+    assert own(final, head)["midline_shift"].status is PRESENT
+
+
+def test_the_key_follows_the_rules_under_a_signed_report_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = sample_reading()
+    images = tuple(replace(image, body_part="HEAD") for image in reading.study.images)
+    head = replace(reading, study=replace(reading.study, images=images))
+    final = signed(sample_report())
+    sets: list[list[OutsideReport | SignedReport]] = [[outside("No effusion.")], [SignedReport(reading, final)]]
+    before = [prior_report.content_key(found) for found in sets]
+    assert prior_report.content_key([SignedReport(head, final)]) != before[1]  # other lexicon, other key
+    monkeypatch.setattr("radpipe.structure.FORMAT", structure.FORMAT + 1)
+    assert not set(before) & {prior_report.content_key(found) for found in sets}

@@ -67,6 +67,32 @@ def test_what_becomes_known_later_is_added(store: SqlStore) -> None:
     assert [entry.actor for entry in store.audit()] == ["radpipe", RADIOLOGIST.user]
 
 
+def test_what_a_person_imports_again_does_not_move_to_another_patient(store: SqlStore) -> None:
+    whose, other = Patient("PHANTOM-1", ""), Patient("PHANTOM-9", "")
+    store.save_reported(outside(patient=whose))
+    for patient in (other, Patient("PHANTOM-9", "Example Hospital")):
+        with pytest.raises(UsageError, match=r"another patient.*radpipe report withdraw [0-9a-f]{16}") as caught:
+            store.save_reported(outside(patient=patient))
+        assert "PHANTOM" not in str(caught.value)
+    key = outside().reported_key
+    assert store.reported(key) == outside(patient=whose)
+    assert store.save_reported(outside(patient=WHOSE)) is True  # the issuer becomes known
+    with pytest.raises(UsageError, match="another patient"):
+        store.save_reported(outside(patient=replace(WHOSE, issuer_of_patient_id="Elsewhere")))
+    assert store.save_reported(outside(patient=whose)) is False  # and stays
+    store.withdraw_reported(key)
+    assert store.save_reported(outside(patient=other)) is True
+    store.withdraw_reported(key, back=True)
+    assert store.reported(key) == outside(patient=other)
+
+
+def test_a_document_whose_study_went_to_another_patient_goes_with_it(store: SqlStore) -> None:
+    store.save_reported(outside(origin=ReportOrigin.DICOM_SR))
+    moved = outside(origin=ReportOrigin.DICOM_SR, patient=Patient("PHANTOM-9"))
+    assert store.save_reported(moved) is True
+    assert store.reported(moved.reported_key) == moved
+
+
 def test_a_report_of_an_earlier_study_has_its_date_and_uid(store: SqlStore) -> None:
     store.add_study(THEN)
     store.save_reported(outside(patient=None))

@@ -238,6 +238,17 @@ def test_the_model_is_not_shown_indication_technique_and_comparison() -> None:
     assert "IMPRESSION:\nAn azygos lobe" in shown
 
 
+def test_the_model_is_not_shown_what_stands_above_the_first_heading() -> None:
+    body = "FINDINGS: Azygos lobe.\nCOMPARISON: None.\nThe lungs are clear."
+    text = f"PATIENT: John Smith MRN 4711\nBorn 1950. Dr. Jones\n{body}"
+    shown = asserting_text(StructuredReport("R4", text, "test 1 0", parts(text)))
+    assert not [name for name in ("Smith", "4711", "1950", "Jones") if name in shown]
+    assert shown == asserting_text(StructuredReport("R4", body, "test 1 0", parts(body)))
+    assert "Azygos lobe." in shown
+    unheaded = "Azygos lobe. No effusion."
+    assert unheaded in asserting_text(StructuredReport("R5", unheaded, "test 1 0", parts(unheaded)))
+
+
 def test_a_list_denied_by_one_word_is_denied_to_its_end() -> None:
     text = "FINDINGS: No effusion, cervical rib or azygos lobe."
     report = StructuredReport("R3", text, "test 1 0", parts(text))

@@ -145,8 +145,9 @@ def _structure_words(result: StructureEvaluation, record: dict[str, Any]) -> str
     lines = [f"{result.reports} reports; texts of {source} (sha256 {digest}); {', '.join(record['lexicons'])}"]
     for mark in result.marks:
         low, high = mark.f1_ci
+        interval = "-" if math.isnan(low) else f"{low:.3f}-{high:.3f}"
         lines.append(
-            f"{mark.name:11s} F1 {_figure(mark.f1)} ({_figure(low)}-{_figure(high)})  "
+            f"{mark.name:11s} F1 {_figure(mark.f1)} ({interval})  "
             f"precision {_figure(mark.precision)} recall {_figure(mark.recall)}  n={mark.n}"
         )
     lines += ["", f"{'finding':<22}{'n':>5} {'F1':>6} {'missed':>7} {'too many':>9} {'status':>7} {'attribute':>10}"]

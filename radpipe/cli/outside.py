@@ -111,8 +111,8 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
         waits = whose.waits_for(kept)
         if not speaks_of(kept, body_part):
             sys.stderr.write(
-                f"{one.name}: by its title, technique or words it is not of the {body_part.lower()}: kept for its own study, "
-                "not used in comparisons\n"
+                f"{one.name}: by its title, technique or words it is not of the {body_part.lower()}: kept for its own "
+                "study, not used in comparisons\n"
             )
         findings = [
             {"finding": said.finding, "status": said.status, "laterality": said.laterality, "quote": _whole(said.quote)}

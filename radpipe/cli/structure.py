@@ -122,7 +122,8 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
                 bar.show(done)
     except KeyboardInterrupt:
         is_kept = outlet is None or outlet.at_once
-        _tell(f"interrupted; {done} reports were written" if is_kept else f"interrupted; {options.output} is as it was")
+        unchanged = f"{options.output} is as it was" if options.output else "nothing was written"
+        _tell(f"interrupted; {done} reports were written" if is_kept else f"interrupted; {unchanged}")
         return 130
     if aside or reader.doubts or reader.ignored:
         _tell(f"reports structured: {done}, lines set aside: {aside}, discrepancies: {reader.doubts}")
@@ -328,7 +329,7 @@ def _input(options: argparse.Namespace, stack: ExitStack) -> tuple[BinaryIO, str
 def _is_wide(head: bytes) -> bool:
     """UTF-16 or UTF-32, with its mark or by the zeros between its letters: text with zero bytes."""
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-    return head.startswith(marks) or not any(head[:8:2]) or not any(head[1:8:2])
+    return head.startswith(marks) or any(head[:8:2]) != any(head[1:8:2])
 
 
 def _doubt(stream: BinaryIO, name: str) -> None:
