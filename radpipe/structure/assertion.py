@@ -15,22 +15,19 @@ def judge(scope: Scope, draft: Draft, lexicon: Lexicon) -> bool:
     """Set the draft's status from the cues that cover it; False drops it."""
     denial, doubt, supposed = scope.denied[draft.first], scope.doubted[draft.first], scope.supposed[draft.first]
     if supposed is not None and draft.finding not in lexicon.standing:
-        draft.supposed = True
         return False
-    needs_denial = draft.named
-    draft.named = False
     if (
         denial is not None
         and draft.status is not Assertion.UNCERTAIN
         and not (doubt is not None and _nearer(doubt, denial, draft))
     ):
-        if draft.status is Assertion.ABSENT and not needs_denial:  # "not normal" is no diagnosis; a normal state stays one
+        if draft.status is Assertion.ABSENT and not draft.only_denied:  # "not normal" is no diagnosis
             return _word_before(scope, draft.first) != "not"
         draft.status = Assertion.ABSENT
         draft.rules.append(denial.rule.label)
         draft.widen(denial.first, denial.end)
         return True
-    if needs_denial:
+    if draft.only_denied:
         return False
     if draft.status is None:
         if doubt is not None:

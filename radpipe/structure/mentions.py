@@ -33,7 +33,7 @@ class Draft:
     end: int
     status: Assertion | None
     sentence: Sentence
-    supposed: bool = False
+    only_denied: bool = False  # counts only where a denial covers it
     named: bool = False  # the report goes on to say what it is
     from_words: int = 0  # of the quote
     to_words: int = 0
@@ -53,7 +53,7 @@ class Draft:
     def again(self, sentence: Sentence) -> Draft:
         """The same mention in another sentence of the same words."""
         return Draft(  # dataclasses.replace() takes five times as long, and this is most of what a known sentence costs
-            self.finding, self.first, self.end, self.status, sentence, self.supposed, self.named, self.from_words,
+            self.finding, self.first, self.end, self.status, sentence, self.only_denied, self.named, self.from_words,
             self.to_words, list(self.sides), self.severity, self.change, self.weak_change, list(self.places),
             list(self.sizes), self.device, list(self.rules), self.subject, self.sign, self.source, self.unlisted,
         )  # fmt: skip
@@ -93,7 +93,7 @@ def anchors(sentence: Sentence, scope: Scope) -> list[Draft]:
             draft.sign = rule.sign
             draft.unlisted = rule.kind is Kind.OTHER
             if rule.kind is Kind.ONLY_DENIED:
-                draft.status, draft.named = Assertion.ABSENT, True  # until a denial is found
+                draft.status, draft.only_denied = Assertion.ABSENT, True
             drafts.append(draft)
     drafts.extend(states)
     drafts.sort(key=lambda draft: (draft.first, draft.end))
