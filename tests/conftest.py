@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,19 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_samples(folder)
         (folder / "done").mkdir()
     return folder
+
+
+@pytest.fixture
+def process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`main` sets up its process: what it sets is put back, and the settings of whoever runs the tests do not count."""
+    for name in [name for name in os.environ if name.startswith("RADPIPE_")]:
+        monkeypatch.delenv(name)
+    mask = os.umask(0o022)
+    handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("pydicom").level
+    yield
+    os.umask(mask)
+    signal.signal(signal.SIGTERM, handler)
+    logging.getLogger("pydicom").setLevel(level)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import os
-import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -24,23 +20,13 @@ from tests.sample_reading import sample_reading, sample_report, signed
 from tests.store_cases import sqlite_url, study
 from tests.test_cli import radpipe, records, without_times
 
-pytestmark = pytest.mark.xdist_group("cli")  # one Prefect server at a time
+pytestmark = [
+    pytest.mark.usefixtures("process_as_it_was"),
+    pytest.mark.xdist_group("cli"),  # one Prefect server at a time
+]
 
 THEN = replace(study(1, patient_id="PHANTOM-1", day=date(2025, 11, 2)), accession_number="A2025-1")
 WORDS = "FINDINGS: No pleural effusion.\nIMPRESSION: Small right pneumothorax.\n"
-
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`main` sets up its process: what it sets is put back."""
-    for name in [name for name in os.environ if name.startswith("RADPIPE_")]:
-        monkeypatch.delenv(name)
-    mask = os.umask(0o022)
-    handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("pydicom").level
-    yield
-    os.umask(mask)
-    signal.signal(signal.SIGTERM, handler)
-    logging.getLogger("pydicom").setLevel(level)
 
 
 @pytest.fixture

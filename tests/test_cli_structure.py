@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,10 @@ from hypothesis import strategies as st
 
 from radpipe.cli import main
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 EFFUSION = "FINDINGS:\nSmall left pleural effusion, unchanged.\nIMPRESSION:\nNo pneumothorax."
 SECRET = "Zebraspotting"
-
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`main` sets up its process: what it sets is put back, and the settings of whoever runs the tests do not count."""
-    for name in [name for name in os.environ if name.startswith("RADPIPE_")]:
-        monkeypatch.delenv(name)
-    mask = os.umask(0o022)
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    os.umask(mask)
-    signal.signal(signal.SIGTERM, handler)
 
 
 def structure(*arguments: str | Path, stdin: bytes = b"") -> tuple[int, bytes, str]:

@@ -18,8 +18,10 @@ from radpipe.codes import Laterality
 from radpipe.sinks import structured_sr
 from radpipe.study import Study
 from tests.sample_reading import sample_study
-from tests.test_cli_structure import _process_as_it_was, lines, structure  # noqa: F401  (a fixture for all tests here)
+from tests.test_cli_structure import lines, structure
 from tests.test_pipeline_reports import Site
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 TEXT = "FINDINGS:\nSmall right pleural effusion.\nIMPRESSION:\nSmall right pleural effusion."
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
@@ -21,18 +19,7 @@ from radpipe.cli.admin import lexicon_checks
 from radpipe.errors import UsageError
 from radpipe.structure import lexicon_names, open_lexicon
 
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`main` sets up its process: what it sets is put back, and the settings of whoever runs the tests do not count."""
-    for name in [name for name in os.environ if name.startswith("RADPIPE_")]:
-        monkeypatch.delenv(name)
-    mask = os.umask(0o022)
-    handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("pydicom").level
-    yield
-    os.umask(mask)
-    signal.signal(signal.SIGTERM, handler)
-    logging.getLogger("pydicom").setLevel(level)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

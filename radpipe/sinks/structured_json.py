@@ -73,51 +73,41 @@ def from_record(record: Record, text: str | None = None) -> StructuredReport:
 
 
 def _observation(observation: Observation, explain: bool) -> Record:
-    locations, sizes = observation.locations, observation.sizes
     return {
-        "finding": observation.finding,
-        "status": observation.status.value,
-        "laterality": observation.laterality.value if observation.laterality else None,
-        "severity": observation.severity.value if observation.severity else None,
-        "change": observation.change.value if observation.change else None,
-        "location": ", ".join([location.name for location in locations]) if locations else None,
-        "size_mm": list(sizes[0].mm) if sizes else None,
-        "quote": observation.span.quote,
-        "start": observation.span.start,
-        "end": observation.span.end,
-        "section": observation.part.value,
+        **_said(observation, observation.devices),
         "code": code_record(observation.code),
-        "origin": observation.origin.value,
-        "locations": [_location(location) for location in locations],
-        "sizes": [_size(size) for size in sizes],
-        "devices": [_device(device) for device in observation.devices],
         "mentions": [mention_record(mention, explain=explain) for mention in observation.mentions],
     }
 
 
 def mention_record(mention: Mention, *, explain: bool = True) -> Record:
     """One mention, in the fields of an observation."""
-    locations, sizes = mention.locations, mention.sizes
-    record: Record = {
-        "finding": mention.finding,
-        "status": mention.status.value,
-        "laterality": mention.laterality.value if mention.laterality else None,
-        "severity": mention.severity.value if mention.severity else None,
-        "change": mention.change.value if mention.change else None,
-        "location": ", ".join([location.name for location in locations]) if locations else None,
-        "size_mm": list(sizes[0].mm) if sizes else None,
-        "quote": mention.span.quote,
-        "start": mention.span.start,
-        "end": mention.span.end,
-        "section": mention.part.value,
-        "origin": mention.origin.value,
-        "locations": [_location(location) for location in locations],
-        "sizes": [_size(size) for size in sizes],
-        "devices": [_device(mention.device)] if mention.device else [],
-    }
+    record = _said(mention, (mention.device,) if mention.device else ())
     if explain:
         record["rules"] = list(mention.rules)
     return record
+
+
+def _said(item: Observation | Mention, devices: tuple[Device, ...]) -> Record:
+    """What an observation and each of its mentions say alike."""
+    locations, sizes = item.locations, item.sizes
+    return {
+        "finding": item.finding,
+        "status": item.status.value,
+        "laterality": item.laterality.value if item.laterality else None,
+        "severity": item.severity.value if item.severity else None,
+        "change": item.change.value if item.change else None,
+        "location": ", ".join([location.name for location in locations]) if locations else None,
+        "size_mm": list(sizes[0].mm) if sizes else None,
+        "quote": item.span.quote,
+        "start": item.span.start,
+        "end": item.span.end,
+        "section": item.part.value,
+        "origin": item.origin.value,
+        "locations": [_location(location) for location in locations],
+        "sizes": [_size(size) for size in sizes],
+        "devices": [_device(device) for device in devices],
+    }
 
 
 def code_record(code: Code) -> Record:

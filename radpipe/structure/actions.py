@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from radpipe.observation import Part, Recommendation, Span
+from radpipe.observation import Part, Recommendation
 from radpipe.structure.action_clause import Clause
 from radpipe.structure.action_cues import Cue, Hit, Role, recommendation_rules
 from radpipe.structure.communicated import communications
@@ -303,13 +303,13 @@ def _recommendation(
     days = draft.interval.cue if draft.interval else _NO_DAYS
     return Recommendation(
         action=_action(clause, draft),
-        span=Span(sentence.starts[first], sentence.ends[end - 1], _quote(sentence, text, first, end)),
+        span=sentence.span(text, first, end),
         part=sentence.part,
         modality=next((hit.cue.modality for hit in draft.items if hit.cue.modality), None),
         least_days=days.least_days,
         most_days=days.most_days,
-        interval=_quote(sentence, text, draft.interval.first, draft.interval.end) if draft.interval else "",
-        condition=_quote(sentence, text, *draft.condition) if draft.condition else "",
+        interval=sentence.span(text, draft.interval.first, draft.interval.end).quote if draft.interval else "",
+        condition=sentence.span(text, *draft.condition).quote if draft.condition else "",
     )
 
 
@@ -337,7 +337,3 @@ def _begins_before(clause: Clause, draft: _Draft) -> bool:
         return True
     leading = {draft.items[0].first} | ({draft.interval.first} if draft.interval else set())
     return draft.first in leading and draft.items[0].cue.asks not in {"always", "start"}
-
-
-def _quote(sentence: Sentence, text: str, first: int, end: int) -> str:
-    return text[sentence.starts[first] : sentence.ends[end - 1]]

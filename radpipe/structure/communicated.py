@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from radpipe.observation import Communication, Span
+from radpipe.observation import Communication
 from radpipe.structure.phrases import Phrases
 from radpipe.structure.text import SILENT, Sentence
 
@@ -65,8 +65,8 @@ def communications(sentence: Sentence, text: str) -> list[Communication]:
     how = _how(rules, words, ways)
     pieces = [(hit.first, hit.end) for hit in told] + [piece for piece in (person, when, how) if piece is not None]
     whole = _subject(words, min(piece[0] for piece in pieces)), max(piece[1] for piece in pieces)
-    span = Span(sentence.starts[whole[0]], sentence.ends[whole[1] - 1], _quote(sentence, text, whole))
-    to_whom, at, by = (_quote(sentence, text, piece) for piece in (person, when, how))
+    span = sentence.span(text, *whole)
+    to_whom, at, by = ("" if piece is None else sentence.span(text, *piece).quote for piece in (person, when, how))
     return [Communication(span, sentence.part, to_whom, at, by)]
 
 
@@ -297,7 +297,3 @@ def _how(rules: _Rules, words: Sequence[str], ways: Sequence[_Hit]) -> _Range | 
 
 def _goes_on(rules: _Rules, word: str) -> bool:
     return word[0].isalpha() and (word not in rules.stop or word in {"the", "a"})
-
-
-def _quote(sentence: Sentence, text: str, piece: _Range | None) -> str:
-    return "" if piece is None else text[sentence.starts[piece[0]] : sentence.ends[piece[1] - 1]]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from radpipe.codes import Laterality
 from radpipe.finding import ChangeKind
-from radpipe.observation import Assertion, Communication, Mention, Part, Recommendation, Span, StructuredReport
+from radpipe.observation import Assertion, Communication, Mention, Part, Recommendation, StructuredReport
 from radpipe.structure.actions import communications, recommendations
 from radpipe.structure.lexicon import Lexicon
 from radpipe.structure.mentions import Draft
@@ -79,13 +79,12 @@ def _place_explanations(drafts: dict[str, list[Draft]]) -> None:
 
 def _mention(draft: Draft, text: str) -> Mention:
     sentence = draft.sentence
-    start, end = sentence.starts[draft.from_words], sentence.ends[draft.to_words - 1]
     status = draft.status or Assertion.PRESENT
     change = draft.change
     if status is Assertion.ABSENT:
         change = ChangeKind.RESOLVED if change is ChangeKind.RESOLVED else None
     return Mention(
-        draft.finding, status, Span(start, end, text[start:end]), sentence.part, _side(draft.sides),
+        draft.finding, status, sentence.span(text, draft.from_words, draft.to_words), sentence.part, _side(draft.sides),
         draft.severity if status is not Assertion.ABSENT else None, change, _once(draft.places), _once(draft.sizes),
         draft.device, _once(draft.rules),
     )  # fmt: skip

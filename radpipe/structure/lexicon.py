@@ -75,6 +75,9 @@ CUES = frozenset({
 })  # fmt: skip
 """What separates the words of one finding from those of the next."""
 
+STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
+"""What can be said of a SUBJECT."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

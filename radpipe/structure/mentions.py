@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from radpipe.codes import Laterality
 from radpipe.finding import ChangeKind
 from radpipe.observation import Assertion, Device, Location, Severity, Size
-from radpipe.structure.lexicon import Kind, Rule
-from radpipe.structure.scope import Event, Scope
+from radpipe.structure.lexicon import STATES, Kind, Rule
+from radpipe.structure.scope import LIST_JOINTS, Event, Scope
 from radpipe.structure.text import Sentence
 
-_STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
 _TERMS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.OTHER})
 _ENDS_LIST = frozenset({Kind.STOP, Kind.DENIES, Kind.TERM, Kind.CLAUSE, Kind.DOUBTS, Kind.LINKS})
 _ADDS = frozenset({"and", ",", "but", "otherwise", "also", "bilaterally"})
 _DESCRIBES = frozenset({Kind.SIDE, Kind.PLACE, Kind.DEGREE})
-_LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
 
 
 @dataclass(slots=True)
@@ -57,6 +55,12 @@ class Draft:
             self.to_words, list(self.sides), self.severity, self.change, self.weak_change, list(self.places),
             list(self.sizes), self.device, list(self.rules), self.subject, self.sign, self.source, self.unlisted,
         )  # fmt: skip
+
+    def take_change(self, change: ChangeKind | None, *, weak: bool = False) -> None:
+        """What has resolved is no longer there: no mention is present and resolved."""
+        self.change, self.weak_change = change, weak
+        if change is ChangeKind.RESOLVED:
+            self.status = Assertion.ABSENT
 
     def widen(self, first: int, end: int) -> None:
         """Let the quote hold these words too."""
@@ -106,9 +110,9 @@ def _states(sentence: Sentence, scope: Scope) -> list[Draft]:
     subjects = [
         event for event in events
         if event.rule.kind is Kind.SUBJECT
-        or (event.rule.kind is Kind.ADJECTIVE and event.end < len(words) and words[event.end] in _LIST)
+        or (event.rule.kind is Kind.ADJECTIVE and event.end < len(words) and words[event.end] in LIST_JOINTS)
     ]  # fmt: skip
-    states = [event for event in events if event.rule.kind in _STATES]
+    states = [event for event in events if event.rule.kind in STATES]
     drafts: list[Draft] = []
     if not subjects or not states:
         return drafts

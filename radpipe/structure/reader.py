@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from radpipe.structure.assertion import alternatives, judge
-from radpipe.structure.lexicon import Kind, Lexicon
+from radpipe.structure.lexicon import STATES, Kind, Lexicon
 from radpipe.structure.mentions import Draft, anchors
 from radpipe.structure.modifiers import attribute, groups_of
 from radpipe.structure.scope import Event, Scope
 from radpipe.structure.sharing import change_alone, explain, refers_back, share, silhouette, trail
 from radpipe.structure.text import Sentence
 
-_ANCHORS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
+_ANCHORS = STATES | {Kind.TERM, Kind.ONLY_DENIED}
 
 
 REMEMBERED = 10_000  # sentences

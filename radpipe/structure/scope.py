@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from radpipe.observation import Severity
-from radpipe.structure.lexicon import Kind, Lexicon, Rule
+from radpipe.structure.lexicon import STATES, Kind, Lexicon, Rule
 
 
 class Event(NamedTuple):
@@ -22,7 +22,8 @@ class Event(NamedTuple):
     rule: Rule
 
 
-_STATES = frozenset({Kind.NORMAL, Kind.ABNORMAL, Kind.BORDERLINE})
+LIST_JOINTS = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
+"""Words that join the items of a list."""
 _NOUNS = frozenset({Kind.TERM, Kind.ONLY_DENIED, Kind.SUBJECT, Kind.ADJECTIVE})
 _RELATIVES = frozenset({"which", "that", "who", "whose", "but"})
 _ARTICLES = frozenset(
@@ -153,7 +154,7 @@ class Scope:
     def _state(events: Sequence[Event], subjects: set[str]) -> bool:
         """Whether one of these is the state of a subject named before."""
         return any(
-            event.rule.kind in _STATES and (not event.rule.finding or event.rule.finding in subjects) for event in events
+            event.rule.kind in STATES and (not event.rule.finding or event.rule.finding in subjects) for event in events
         )
 
     def _begins_clause(self, comma: int, *, only_states: bool) -> bool:
@@ -255,7 +256,7 @@ class Scope:
         opens = words[index] in _ARTICLES or words[index] in {"with", "is", "are", "which"} or any(
             event.rule.kind in {Kind.CHANGE, Kind.SIDE}
             or (event.rule.kind is Kind.DEGREE and event.rule.severity is not Severity.LARGE)
-            or event.rule.kind in _STATES
+            or event.rule.kind in STATES
             for event in self._at.get(index, ())
         )  # fmt: skip
         if not opens:

@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from radpipe.finding import ChangeKind
 from radpipe.observation import Assertion
 from radpipe.structure.lexicon import CUES, Kind, Lexicon, grammar
 from radpipe.structure.mentions import Draft
-from radpipe.structure.scope import Event, Scope
+from radpipe.structure.scope import LIST_JOINTS, Event, Scope
 from radpipe.structure.summary import JOINED
 
 _EXPLAINS = frozenset({Kind.LINKS, Kind.NAMES, Kind.DOUBTS})
 _COMPARED = frozenset({Kind.SUBJECT, Kind.CHANGE})
-_LIST = frozenset({",", "and", "or", "/", "nor", "versus", "vs"})
 
 
 def share(scope: Scope, groups: list[list[Draft]]) -> None:
@@ -50,9 +48,7 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
                     and b.status is not Assertion.ABSENT
                     and leads(scope, a, Kind.CHANGE)
                 ):
-                    b.change = a.change
-                    if a.change is ChangeKind.RESOLVED:
-                        b.status = Assertion.ABSENT
+                    b.take_change(a.change)
     for number in range(1, len(groups)):  # "an effusion on the left with atelectasis"
         for a in groups[number - 1]:
             for b in groups[number]:
@@ -80,10 +76,8 @@ def share(scope: Scope, groups: list[list[Draft]]) -> None:
                     and a.status is not Assertion.ABSENT
                     and (id(b) in passed or trails(scope, b, Kind.CHANGE))
                 ):
-                    a.change = b.change
+                    a.take_change(b.change)
                     passed.add(id(a))
-                    if b.change is ChangeKind.RESOLVED:
-                        a.status = Assertion.ABSENT
 
 
 def trail(scope: Scope, groups: list[list[Draft]]) -> None:
@@ -103,7 +97,7 @@ def trail(scope: Scope, groups: list[list[Draft]]) -> None:
             for draft in group:
                 with_it = scope.clause[draft.first] == scope.clause[last[0].first] and draft.first < last[0].first
                 if with_it and draft.change is None and draft.status is not Assertion.ABSENT and draft.device is None:
-                    draft.change = after[0].rule.change
+                    draft.take_change(after[0].rule.change)
                     draft.rules.append(after[0].rule.label)
 
 
@@ -126,7 +120,7 @@ def silhouette(scope: Scope, drafts: Sequence[Draft]) -> None:
                 and (0 <= event.first - subject.end <= 2 or 0 <= subject.first - event.end <= 1)
             ):
                 for draft in of_subject:
-                    draft.change = event.rule.change
+                    draft.take_change(event.rule.change)
                     draft.rules.append(event.rule.label)
 
 
@@ -138,7 +132,7 @@ def coordinated(scope: Scope, first: int, end: int) -> bool:
             return False
         if scope.kinds(index) & (CUES - {Kind.BETWEEN}):
             return False
-        joints += scope.words[index] in _LIST
+        joints += scope.words[index] in LIST_JOINTS
     return joints > 0
 
 
@@ -269,7 +263,5 @@ def change_alone(words: Sequence[str], events: Sequence[Event], previous: Sequen
     last = previous[-1]
     for draft in previous:
         if draft.end == last.end and draft.status is not Assertion.ABSENT and (draft.change is None or draft.weak_change):
-            draft.change, draft.weak_change = changes[0].rule.change, changes[0].rule.sign
-            if draft.change is ChangeKind.RESOLVED:
-                draft.status = Assertion.ABSENT
+            draft.take_change(changes[0].rule.change, weak=changes[0].rule.sign)
             draft.rules.append(changes[0].rule.label)

@@ -17,7 +17,7 @@ JOINED = "joined across a removed word"
 """The rule of a mention that an opacity is named as only by "XXXX" between them."""
 _WEIGHT = {Part.ADDENDUM: 2, Part.IMPRESSION: 1}
 _SEVERITY = {severity: rank for rank, severity in enumerate(Severity)}
-_CHANGE_ORDER = (ChangeKind.NEW, ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.RESOLVED, ChangeKind.UNCHANGED)
+_CHANGE_ORDER = (ChangeKind.NEW, ChangeKind.INCREASED, ChangeKind.DECREASED, ChangeKind.UNCHANGED)
 
 
 def summarise(entry: FindingEntry, mentions: tuple[Mention, ...]) -> Observation:
@@ -109,5 +109,5 @@ def _severity(mentions: Sequence[Mention]) -> Severity | None:
 def _change(mentions: Sequence[Mention], status: Assertion) -> ChangeKind | None:
     if status is Assertion.ABSENT:
         return ChangeKind.RESOLVED if any(mention.change is ChangeKind.RESOLVED for mention in mentions) else None
-    said = {mention.change for mention in mentions} - {ChangeKind.RESOLVED}
+    said = {mention.change for mention in mentions}
     return next((change for change in _CHANGE_ORDER if change in said), None)

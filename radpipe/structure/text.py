@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from radpipe.observation import Part, PartSpan
+from radpipe.observation import Part, PartSpan, Span
 
 SECTIONS_PATH = Path(__file__).parent / "lexicon" / "common" / "sections.toml"
 
@@ -80,6 +80,11 @@ class Sentence:
     ends: list[int]
     part: Part
     item: bool = False  # begins a numbered or bulleted item
+
+    def span(self, text: str, first: int, end: int) -> Span:
+        """The words from `first` to before `end`, as they stand in the report's text."""
+        start, stop = self.starts[first], self.ends[end - 1]
+        return Span(start, stop, text[start:stop])
 
     @property
     def start(self) -> int:
