@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radpipe.cli import model_options
+from radpipe.cli.evaluate_images import add_images
 from radpipe.errors import UsageError
 from radpipe.settings import Settings
 
@@ -28,21 +28,11 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         formatter_class=formatter,
         help="how well the model does on labelled images, and the rules on annotated reports",
         description="Accuracy with confidence intervals, on images and reports whose truth somebody has written down.",
-        epilog="examples:\n  radpipe evaluate images manifest.csv\n  radpipe evaluate structure gold.jsonl\n\n"
-        "The manifest has a column `file` and one a finding (0, 1 or nothing); a column\n`patient` groups images for the "
-        "confidence intervals.",
+        epilog="examples:\n  radpipe evaluate images manifest.csv --page errors.html\n"
+        "  radpipe evaluate structure gold.jsonl",
     )
     inner = evaluate.add_subparsers(title="evaluate commands", metavar="COMMAND", required=True)
-    images = inner.add_parser(
-        "images",
-        parents=[common, model_options()],
-        formatter_class=formatter,
-        help="AUC, calibration and operating points",
-        description="AUC with intervals by patient, calibration, sensitivity and specificity at the card's thresholds.",
-        epilog="example:\n  radpipe evaluate images manifest.csv --json > accuracy.json",
-    )
-    images.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
-    images.set_defaults(command=_images)
+    add_images(inner, common, formatter)
 
     structure = inner.add_parser(
         "structure",
@@ -72,33 +62,9 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
     structure.set_defaults(command=_structure)
 
 
-def _images(options: argparse.Namespace, settings: Settings) -> int:
-    from radpipe.cli.assemble import LazyModel, card_of
-    from radpipe.cli.pictures import load_picture
-    from radpipe.evaluate.images import evaluate_images, read_manifest
-
-    manifest = read_manifest(options.manifest)
-    model = LazyModel(settings, card_of(settings))()
-    result = evaluate_images(model, manifest, lambda path: load_picture(path).pixels)
-    for file, reason in result.set_aside:
-        sys.stderr.write(f"set aside: {file}: {reason}\n")
-    if options.json:
-        sys.stdout.write(json.dumps(_plain(result.to_json()), ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(
-            f"{result.model} on {result.backend}, {result.provider}\n"
-            f"{result.images} images of {result.patients} patients; {result.out_of_distribution} out of distribution; "
-            f"mean AUC {result.mean_auc:.3f}\n"
-        )
-        for found in result.findings:
-            low, high = found.auc_ci
-            counts = f"n {found.n:>5}, {found.positives:>4} positive"
-            sys.stdout.write(f"{found.finding:<20} {counts}   AUC {found.auc:.3f} ({low:.3f}-{high:.3f})\n")
-    return 3 if result.set_aside else 0
-
-
 def _structure(options: argparse.Namespace, settings: Settings) -> int:
     from radpipe.cli.structure import must_be_lexicon
+    from radpipe.evaluate.images import plain
     from radpipe.evaluate.openi import read_texts
     from radpipe.evaluate.structure import entries_of, evaluate_structure, read_gold
     from radpipe.structure import choose_lexicon, open_lexicon, structure_report
@@ -134,7 +100,7 @@ def _structure(options: argparse.Namespace, settings: Settings) -> int:
     if options.json:
         if options.errors:
             record["differences"] = [asdict(difference) for difference in result.differences]
-        sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(plain(record), ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(_structure_words(result, record) + (_difference_lines(result) if options.errors else ""))
     return 3 if missing or texts.set_aside else 0
@@ -173,12 +139,3 @@ def _difference_lines(result: StructureEvaluation) -> str:
         quotes = [" ".join(entry.quote.split()) for entry in both if entry and entry.quote]
         lines.append(f"{difference.uid} {difference.finding}: gold {sides[0]}; got {sides[1]} | {' | '.join(quotes)}")
     return "\n".join(lines) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """NaN, which JSON does not know, as null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

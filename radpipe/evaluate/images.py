@@ -1,14 +1,16 @@
 """`radpipe evaluate images MANIFEST.csv`: how a model does on images whose truth somebody has written down.
 
-The manifest is a CSV with a header: `file` (DICOM, PNG or JPEG, relative to the manifest), one column a finding with 0, 1 or
-nothing where it is not known (radpipe's names or those of ChestX-ray14), and, if there are any, `patient`, `view`, `sex`,
-`age`. Other columns are left alone.
+Images are read in small batches and only their scores are kept, so memory grows by a few hundred bytes an image. The page
+of errors (`images_page`) looks at its few images again.
+
+Axes: N images of the manifest, K of them read, L labels of the card, F findings that manifest and card share.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,186 +18,281 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from radpipe import sanity
+from radpipe.card import Label, ModelCard
 from radpipe.errors import InputError, UsageError
-from radpipe.evaluate.metrics import (
-    OperatingPoint,
-    auc,
-    auc_interval,
-    average_precision,
-    brier,
-    calibration_error,
-    operating_point,
-    patient_weights,
-    wilson,
+from radpipe.evaluate.figures import (
+    FindingEvaluation,
+    Interval,
+    SubgroupEvaluation,
+    finding_evaluations,
+    subgroup_evaluation,
 )
-from radpipe.ports import ImageModel
+from radpipe.evaluate.manifest import NO_FINDING, Manifest, read_manifest
+from radpipe.ports import ImageModel, Prediction
 from radpipe.preprocess import model_input
 
 Floats = npt.NDArray[np.float32]
-
-ALIASES = {
-    "effusion": "pleural_effusion",
-    "infiltration": "lung_opacity",
-    "emphysema": "hyperinflation",
-    "fibrosis": "scarring",
-    "hernia": "hiatal_hernia",
-}
-"""ChestX-ray14's names of findings that radpipe calls otherwise."""
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Read = Callable[[Path], Floats]
+"""(rows, columns) presentation values, bright = dense. Raises InputError."""
 
 BATCH = 8
 
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a manifest says. N images; truth is nan where it is not known."""
-
-    files: tuple[Path, ...]
-    findings: tuple[str, ...]
-    truth: npt.NDArray[np.float64]  # (N, findings)
-    patients: tuple[str, ...]
+__all__ = ["NO_FINDING", "Answers", "Evaluation", "Manifest", "evaluate", "evaluate_images", "read_answers", "read_manifest"]
 
 
 @dataclass(frozen=True, slots=True)
-class FindingEvaluation:
-    """One finding of the manifest that the model's card has. Intervals are 95 %."""
+class Answers:
+    """What the model said of every image that could be read. Arrays are read-only."""
 
-    finding: str
-    n: int
-    positives: int
-    auc: float
-    auc_ci: tuple[float, float]  # bootstrap over patients
-    average_precision: float  # at this manifest's prevalence
-    calibration_error: float
-    brier: float
-    at_threshold: OperatingPoint  # at the card's threshold
-    sensitivity_ci: tuple[float, float]
-    specificity_ci: tuple[float, float]
-    unsure: float  # share of images between rule-out and threshold
+    card: ModelCard
+    backend: str
+    provider: str
+    rows: Integers  # (K,) which image of the manifest
+    probabilities: Floats  # (K, L)
+    why_not: tuple[str | None, ...]  # (K,) why the product would not read it: out of distribution; None where it would
+    views: npt.NDArray[np.str_]  # (K,) as the model tells them; "" where it does not
+    set_aside: tuple[tuple[str, str], ...]  # (file, reason)
+
+    @property
+    def far(self) -> npt.NDArray[np.bool_]:
+        """(K,) out of distribution."""
+        return np.array([why is not None for why in self.why_not], bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The findings that manifest and card share, of the images that were read."""
+
+    labels: tuple[Label, ...]  # F
+    scores: Doubles  # (K, F)
+    truth: Doubles  # (K, F), nan where not known
+    patients: npt.NDArray[np.str_]  # (K,)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `radpipe evaluate images` prints."""
+    """What `radpipe evaluate images` prints. Intervals are 95 %, by patient."""
 
     model: str
+    model_sha256: str
     backend: str
     provider: str
+    manifest_sha256: str
     images: int
     patients: int
     out_of_distribution: int
-    mean_auc: float
+    unlike: tuple[tuple[str, str], ...]  # (file, why) of those
+    mean_auc: float  # over the findings but "abnormal"
+    mean_auc_ci: Interval
     findings: tuple[FindingEvaluation, ...]
+    subgroups: tuple[SubgroupEvaluation, ...]
+    not_compared: tuple[str, ...]  # findings of the manifest that the card has not
+    notes: tuple[str, ...]  # what must be known to read the figures
     set_aside: tuple[tuple[str, str], ...]  # (file, reason)
 
     def to_json(self) -> dict[str, Any]:
-        """As nested dicts, for `--json`."""
-        return asdict(self)
+        """As nested dicts, for `--json`; `bounds_hold` is null where no bound is stated."""
+        record = asdict(self)
+        for entry, finding in zip(record["findings"], self.findings, strict=True):
+            entry["bounds_hold"] = finding.bounds_hold
+        return record
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Raises UsageError if there is no column `file`, none of a finding, or a value other than 0, 1 and nothing."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"the manifest {path.name} cannot be read ({error}); give a CSV file with a header") from error
-    if not rows or "file" not in rows[0]:
-        raise UsageError(f"the manifest {path.name} has no column `file`, or no row; see `radpipe evaluate images --help`")
-    columns = [column for column in rows[0] if column and _finding(column)]
-    if not columns:
-        raise UsageError(f"the manifest {path.name} has no column of a finding, such as pleural_effusion")
-    truth = np.array([[_truth(row[column], path, column) for column in columns] for row in rows])
-    names = [_finding(column) for column in columns]
-    patients = tuple(row.get("patient") or row["file"] for row in rows)
-    return Manifest(tuple(path.parent / row["file"] for row in rows), tuple(names), truth, patients)
+def evaluate_images(model: ImageModel, manifest: Manifest, read: Read, *, samples: int = 1000, seed: int = 0) -> Evaluation:
+    """Read every image of the manifest and compare. Raises UsageError if no image could be read."""
+    return evaluate(read_answers(model, manifest, read), manifest, samples=samples, seed=seed)
 
 
-def evaluate_images(
-    model: ImageModel, manifest: Manifest, read: Callable[[Path], Floats], *, samples: int = 1000, seed: int = 0
-) -> Evaluation:
-    """Read every image of the manifest and compare.
+def read_answers(
+    model: ImageModel, manifest: Manifest, read: Read, *, progress: Callable[[int], None] | None = None
+) -> Answers:
+    """The model's answer for each image, a batch at a time. An image that `read` raises InputError for is set aside; one
+    that is out of distribution is marked. `progress` is told how many more images were looked at.
 
-    `read` gives (rows, columns) presentation values, bright = dense; where it raises InputError the image is set aside. An
-    image that is out of distribution is counted and still evaluated. Raises UsageError if no image could be read.
+    Raises UsageError if no image could be read.
     """
     set_aside: list[tuple[str, str]] = []
-    kept: list[int] = []
-    probabilities, distances = [], []
-    for numbers, batch in _batches(manifest.files, read, model, set_aside):
+    rows: list[int] = []
+    probabilities, views = [], []
+    why_not: list[str | None] = []
+    for numbers, batch in _batches(model, manifest, read, set_aside, progress):
         prediction = model.predict(batch)
-        kept += numbers
+        rows += numbers
         probabilities.append(prediction.probabilities)
-        distances.append(prediction.distance)
-    if not kept:
+        why_not += [sanity.why_not(prediction, index, model.card) for index in range(len(numbers))]
+        views += _views(prediction, model.card)
+    if not rows:
         raise UsageError(
             "no image of the manifest could be read; the first reason: " + (set_aside or [("", "no row")])[0][1]
         )
-    scores, truth = np.concatenate(probabilities), manifest.truth[kept]
-    patients = np.array(manifest.patients)[kept]
-    weights = patient_weights(patients, samples, seed)
-    findings = []
-    for index, label in enumerate(model.card.labels):
-        if label.finding not in manifest.findings:
-            continue
-        column = truth[:, manifest.findings.index(label.finding)]
-        known = np.isfinite(column)
-        if known.any():
-            score = scores[known, index].astype(np.float64)
-            findings.append(
-                _evaluate(label.finding, score, column[known] == 1, weights[:, known], label.threshold, label.rule_out)
-            )
-    named = [finding.auc for finding in findings if finding.finding != "abnormal" and np.isfinite(finding.auc)]
-    return Evaluation(
-        model=model.card.identity,
+    return Answers(
+        card=model.card,
         backend=model.backend,
         provider=model.provider,
-        images=len(kept),
-        patients=len(set(patients)),
-        out_of_distribution=int((np.concatenate(distances) > model.card.distance_limit).sum()),
-        mean_auc=float(np.mean(named)) if named else float("nan"),
-        findings=tuple(findings),
+        rows=_kept(np.array(rows, np.int64)),
+        probabilities=_kept(np.concatenate(probabilities)),
+        why_not=tuple(why_not),
+        views=_kept(np.array(views)),
         set_aside=tuple(set_aside),
     )
 
 
-def _evaluate(
-    finding: str,
-    score: npt.NDArray[np.float64],
-    truth: npt.NDArray[np.bool_],
-    weights: npt.NDArray[np.float64],
-    threshold: float,
-    rule_out: float,
-) -> FindingEvaluation:
-    point = operating_point(score, truth, threshold)
-    return FindingEvaluation(
-        finding=finding,
-        n=len(truth),
-        positives=int(truth.sum()),
-        auc=auc(score, truth),
-        auc_ci=auc_interval(score, truth, weights),
-        average_precision=average_precision(score, truth),
-        calibration_error=calibration_error(score, truth),
-        brier=brier(score, truth),
-        at_threshold=point,
-        sensitivity_ci=wilson(point.true_positives, point.positives),
-        specificity_ci=wilson(point.true_negatives, point.negatives),
-        unsure=float(((score >= rule_out) & (score < threshold)).mean()),
+def shared(answers: Answers, manifest: Manifest) -> Shared:
+    """Scores beside truth. Raises UsageError if manifest and card have no finding in common."""
+    places = [i for i, label in enumerate(answers.card.labels) if label.finding in manifest.findings]
+    if not places:
+        raise UsageError(
+            f"{answers.card.name} reads none of the manifest's findings ({', '.join(manifest.findings)}); "
+            f"it reads {', '.join(label.finding for label in answers.card.labels)}"
+        )
+    labels = tuple(answers.card.labels[i] for i in places)
+    columns = [manifest.findings.index(label.finding) for label in labels]
+    return Shared(
+        labels=labels,
+        scores=answers.probabilities[:, places].astype(np.float64),
+        truth=manifest.truth[answers.rows][:, columns],
+        patients=manifest.patients[answers.rows],
     )
 
 
+def evaluate(
+    answers: Answers,
+    manifest: Manifest,
+    *,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Every figure. `bounds`: the shares of missed findings and of false alarms that were promised, by finding; the card's
+    if not given.
+
+    Images out of distribution count in all figures. Raises UsageError as `shared`.
+    """
+    both = shared(answers, manifest)
+    if bounds is None:
+        bounds = {
+            label.finding: (label.miss_bound, label.false_alarm_bound)
+            for label in both.labels
+            if label.miss_bound is not None and label.false_alarm_bound is not None
+        }
+    findings, means = finding_evaluations(
+        both.scores, both.truth, both.labels, both.patients, bounds, samples=samples, seed=seed
+    )
+    card, far = answers.card, answers.far
+    return Evaluation(
+        model=card.identity,
+        model_sha256=card.sha256,
+        backend=answers.backend,
+        provider=answers.provider,
+        manifest_sha256=manifest.sha256,
+        images=len(answers.rows),
+        patients=len(np.unique(both.patients)),
+        out_of_distribution=int(far.sum()),
+        unlike=tuple(
+            (manifest.files[row], why) for row, why in zip(answers.rows, answers.why_not, strict=True) if why is not None
+        ),
+        mean_auc=means.auc,
+        mean_auc_ci=means.auc_ci,
+        findings=findings,
+        subgroups=_subgroups(answers, manifest, both, seed),
+        not_compared=tuple(name for name in manifest.findings if name not in {label.finding for label in both.labels}),
+        notes=_notes(answers, manifest, both),
+        set_aside=answers.set_aside,
+    )
+
+
+def _subgroups(answers: Answers, manifest: Manifest, both: Shared, seed: int) -> tuple[SubgroupEvaluation, ...]:
+    columns = [(name, values[answers.rows]) for name, values in manifest.attributes]
+    if "view" not in dict(columns):
+        columns.append(("view, as the model tells it", answers.views))
+    found = []
+    for column, values in columns:
+        names = [str(value) for value in np.unique(values) if value]
+        for value in names if len(names) > 1 else ():
+            inside = values == value
+            found.append(
+                subgroup_evaluation(
+                    column,
+                    value,
+                    both.scores[inside],
+                    both.truth[inside],
+                    both.labels,
+                    both.patients[inside],
+                    answers.far[inside],
+                    seed=seed,
+                )
+            )
+    return tuple(found)
+
+
+def _notes(answers: Answers, manifest: Manifest, both: Shared) -> tuple[str, ...]:
+    notes = []
+    learnt = _learnt_from(answers.card)
+    known = sum(Path(manifest.files[number]).name in learnt for number in answers.rows)
+    if known:
+        notes.append(
+            f"{known} of the images have the file names of images that the model learnt from: the figures flatter it. Those "
+            "on its card are of held-out patients."
+        )
+    if not manifest.has_patients:
+        notes.append(
+            "The manifest has no column `patient`: each image counts as a patient of its own, and where patients have "
+            "several, the intervals are too narrow."
+        )
+    if manifest.reader_normal:
+        notes.append(
+            f"{manifest.reader_normal} images are marked reader_normal: "
+            + (
+                "they count as normal, whatever their other columns say."
+                if manifest.readers_believed
+                else "their other columns were believed; --believe-readers counts them as normal."
+            )
+        )
+    few = [
+        label.finding
+        for i, label in enumerate(both.labels)
+        if min(int((both.truth[:, i] == 1).sum()), int((both.truth[:, i] == 0).sum())) < 20
+    ]
+    if few:
+        notes.append(f"Fewer than 20 images with or without it, so hardly a figure: {', '.join(few)}.")
+    unset = [label.finding for label in both.labels if not label.threshold_set]
+    if unset:
+        notes.append(f"Nobody has set thresholds of {', '.join(unset)} yet: always unsure; `radpipe calibrate` sets them.")
+    notes.append("Average precision, calibration and unsure shares depend on how common a finding is among these images.")
+    return tuple(notes)
+
+
+def _learnt_from(card: ModelCard) -> frozenset[str]:
+    """File names in the training record beside the weights; none where there is no record."""
+    try:
+        with (card.directory / "record" / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+            return frozenset(Path(row["file"]).name for row in csv.DictReader(stream) if row.get("file"))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return frozenset()
+
+
 def _batches(
-    files: Sequence[Path], read: Callable[[Path], Floats], model: ImageModel, set_aside: list[tuple[str, str]]
+    model: ImageModel,
+    manifest: Manifest,
+    read: Read,
+    set_aside: list[tuple[str, str]],
+    progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[list[int], Floats]]:
     numbers: list[int] = []
     prepared: list[Floats] = []
-    for number, file in enumerate(files):
+    for number, file in enumerate(manifest.files):
         try:
-            image = model_input(read(file), model.card.input)[0]
+            image = model_input(read(manifest.path(number)), model.card.input)[0]
         except InputError as error:
-            set_aside.append((file.name, str(error)))
-            continue
-        numbers.append(number)
-        prepared.append(image)
+            set_aside.append((file, str(error)))
+        else:
+            numbers.append(number)
+            prepared.append(image)
+        if progress:
+            progress(1)
         if len(prepared) == BATCH:
             yield numbers, np.stack(prepared)
             numbers, prepared = [], []
@@ -203,18 +300,22 @@ def _batches(
         yield numbers, np.stack(prepared)
 
 
-def _finding(column: str) -> str:
-    """The finding that a column is of, or ""."""
-    from radpipe.codes import FINDINGS
-
-    name = column.strip().lower().replace(" ", "_")
-    name = ALIASES.get(name, name)
-    return name if name in FINDINGS else ""
+def _views(prediction: Prediction, card: ModelCard) -> list[str]:
+    """The likeliest view of each image of a batch."""
+    if not prediction.views.shape[1]:
+        return [""] * len(prediction.probabilities)
+    return [card.view_labels[number] for number in prediction.views.argmax(axis=1)]
 
 
-def _truth(text: str | None, path: Path, column: str) -> float:
-    if text is None or not text.strip():
-        return float("nan")
-    if text.strip() not in ("0", "1", "0.0", "1.0"):
-        raise UsageError(f"the manifest {path.name} has {text!r} in the column {column}; write 0, 1 or nothing")
-    return float(text)
+def _kept(array: Any) -> Any:
+    array.setflags(write=False)
+    return array
+
+
+def plain(value: Any) -> Any:
+    """For JSON: what is not a number (nan), which JSON does not know, as null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

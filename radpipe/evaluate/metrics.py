@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from radpipe.calibration.probability import BINS, reliability, wilson
+
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 NAN = float("nan")
 
 
@@ -30,22 +33,57 @@ class OperatingPoint:
     negatives: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Images in the order of their scores, sorted once, so that each of a thousand bootstrap samples costs no sorting."""
+
+    order: Integers  # (N,) images, lowest score first
+    ends: Integers  # place in `order` of the last image of each run of equal scores
+    positive: Floats  # (N,) 1 or 0, in that order
+
+    @classmethod
+    def of(cls, scores: npt.ArrayLike, truth: npt.ArrayLike) -> Ranking:
+        """Of scores (N,) and truth (N,)."""
+        values = np.asarray(scores, np.float64)
+        order = np.argsort(values, kind="stable")
+        ends = np.flatnonzero(np.append(np.diff(values[order]) > 0, True)) if len(values) else order
+        return cls(order, ends, np.asarray(truth, bool)[order].astype(np.float64))
+
+    def auc(self, weights: npt.ArrayLike | None = None) -> float:
+        """Area under the ROC curve; ties count half. nan unless both classes are there."""
+        up, down = self._classes(weights)
+        total = up.sum() * down.sum()
+        return float((up * (np.cumsum(down) - down / 2)).sum() / total) if total > 0 else NAN
+
+    def average_precision(self, weights: npt.ArrayLike | None = None) -> float:
+        """Area under the steps of the precision-recall curve. nan without positives."""
+        up, down = (part[::-1] for part in self._classes(weights))
+        if not up.sum() > 0:
+            return NAN
+        found = np.cumsum(up)
+        called = found + np.cumsum(down)
+        return float((up * found / np.where(called > 0, called, 1)).sum() / up.sum())
+
+    def roc(self) -> tuple[Floats, Floats]:
+        """False-positive and true-positive rate, from (0, 0) to (1, 1), a point for each score."""
+        up, down = (np.cumsum(part[::-1]) for part in self._classes(None))
+        return np.append(0.0, down / max(down[-1], 1)), np.append(0.0, up / max(up[-1], 1))
+
+    def _classes(self, weights: npt.ArrayLike | None) -> tuple[Floats, Floats]:
+        """Weight of the positives and of the negatives of each distinct score, lowest first."""
+        weight = np.ones(len(self.order)) if weights is None else np.asarray(weights, np.float64)[self.order]
+        hits = weight * self.positive
+        up = np.diff(np.cumsum(hits)[self.ends], prepend=0.0)
+        down = np.diff(np.cumsum(weight - hits)[self.ends], prepend=0.0)
+        return np.asarray(up), np.asarray(down)
+
+
 def auc(scores: npt.ArrayLike, truth: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
     """Area under the ROC curve of scores (N,) for truth (N,); ties count half. nan unless both classes are there.
 
     `weights` (N,) counts an image so many times, 0 leaves it out.
     """
-    values = np.asarray(scores, np.float64)
-    positive = np.asarray(truth, bool)
-    weight = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
-    order = np.argsort(values, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(values[order]) > 0, True))  # last image of each run of equal scores
-    up = np.diff(np.cumsum((weight * positive)[order])[ends], prepend=0.0)
-    down = np.diff(np.cumsum((weight * ~positive)[order])[ends], prepend=0.0)
-    total = up.sum() * down.sum()
-    if not total > 0:
-        return NAN
-    return float((up * (np.cumsum(down) - down / 2)).sum() / total)
+    return Ranking.of(scores, truth).auc(weights)
 
 
 def stratified_auc(
@@ -84,16 +122,13 @@ def interval(values: npt.ArrayLike) -> tuple[float, float]:
 
 def auc_interval(scores: npt.ArrayLike, truth: npt.ArrayLike, weights: Floats) -> tuple[float, float]:
     """95 % interval of the AUC over bootstrap `weights` (R, N) as `patient_weights` gives them."""
-    return interval([auc(scores, truth, row) for row in weights])
+    ranking = Ranking.of(scores, truth)
+    return interval([ranking.auc(row) for row in weights])
 
 
 def average_precision(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     """Mean precision over the positives. Depends on the prevalence of the images at hand. nan without positives."""
-    positive = np.asarray(truth, bool)[np.argsort(-np.asarray(scores, np.float64), kind="stable")]
-    if not positive.any():
-        return NAN
-    precision = np.cumsum(positive) / np.arange(1, len(positive) + 1)
-    return float(precision[positive].mean())
+    return Ranking.of(scores, truth).average_precision()
 
 
 def brier(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> float:
@@ -101,15 +136,15 @@ def brier(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     return float(np.mean((np.asarray(probabilities, np.float64) - np.asarray(truth, np.float64)) ** 2))
 
 
-def calibration_curve(probabilities: npt.ArrayLike, truth: npt.ArrayLike, bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean probability, fraction positive, images) in `bins` groups of equal size, lowest first."""
-    values, positive = np.asarray(probabilities, np.float64), np.asarray(truth, np.float64)
-    groups = np.array_split(np.argsort(values, kind="stable"), bins)
-    return [(float(values[g].mean()), float(positive[g].mean()), len(g)) for g in groups if len(g)]
+def calibration_curve(
+    probabilities: npt.ArrayLike, truth: npt.ArrayLike, bins: int = BINS
+) -> list[tuple[float, float, int]]:
+    """(mean probability, fraction positive, images) in groups of about equal size, lowest first; at most `bins`."""
+    return [(one.mean, one.share, one.n) for one in reliability(probabilities, truth, bins)]
 
 
-def calibration_error(probabilities: npt.ArrayLike, truth: npt.ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error over groups of equal size."""
+def calibration_error(probabilities: npt.ArrayLike, truth: npt.ArrayLike, bins: int = BINS) -> float:
+    """Expected calibration error over those groups: the plug-in value. `calibration.miscalibration` gives more."""
     curve = calibration_curve(probabilities, truth, bins)
     return sum(abs(mean - fraction) * count for mean, fraction, count in curve) / max(sum(c for _, _, c in curve), 1)
 
@@ -151,12 +186,8 @@ def threshold_at_sensitivity(scores: npt.ArrayLike, truth: npt.ArrayLike, sensit
     return float(positives[max(int(np.ceil(sensitivity * positives.size)) - 1, 0)])
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927); (nan, nan) for no trials."""
-    if trials == 0:
-        return NAN, NAN
-    z, share = 1.959964, successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
-    scale = 1 + z * z / trials
-    return (centre - half) / scale, (centre + half) / scale
+__all__ = [
+    "NAN", "OperatingPoint", "Ranking", "auc", "auc_interval", "average_precision", "brier", "calibration_curve",
+    "calibration_error", "interval", "operating_point", "patient_weights", "stratified_auc", "threshold_at_sensitivity",
+    "threshold_at_specificity", "wilson",
+]  # fmt: skip

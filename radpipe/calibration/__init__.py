@@ -1,0 +1,83 @@
+"""What a model's scores are worth: probabilities, three-way decisions with bounded errors, and a site's own calibration.
+
+`probability`: Platt's and isotonic calibration, calibration error. `conformal`: present, absent or unsure, with bounds.
+`site`: what `radpipe calibrate` writes for one site, and how it is applied to a model and its card. Pure; numpy only.
+"""
+
+from radpipe.calibration.conformal import (
+    NEVER_ABSENT,
+    NEVER_PRESENT,
+    ConformalCheck,
+    Rate,
+    ThreeWay,
+    conformal_check,
+    patients_needed,
+    rate,
+    spread,
+    three_way,
+)
+from radpipe.calibration.probability import (
+    Bin,
+    Isotonic,
+    Miscalibration,
+    Platt,
+    bootstrap,
+    cross_fitted,
+    fit_isotonic,
+    fit_platt,
+    folds_by_patient,
+    log_loss,
+    logit,
+    miscalibration,
+    reliability,
+    sigmoid,
+    wilson,
+)
+from radpipe.calibration.site import (
+    CalibratedModel,
+    LabelCalibration,
+    SiteCalibration,
+    apply,
+    apply_to_prediction,
+    calibrated_card,
+    is_calibrated,
+    read_calibration,
+    write_calibration,
+)
+
+__all__ = [
+    "NEVER_ABSENT",
+    "NEVER_PRESENT",
+    "Bin",
+    "CalibratedModel",
+    "ConformalCheck",
+    "Isotonic",
+    "LabelCalibration",
+    "Miscalibration",
+    "Platt",
+    "Rate",
+    "SiteCalibration",
+    "ThreeWay",
+    "apply",
+    "apply_to_prediction",
+    "bootstrap",
+    "calibrated_card",
+    "conformal_check",
+    "cross_fitted",
+    "fit_isotonic",
+    "fit_platt",
+    "folds_by_patient",
+    "is_calibrated",
+    "log_loss",
+    "logit",
+    "miscalibration",
+    "patients_needed",
+    "rate",
+    "read_calibration",
+    "reliability",
+    "sigmoid",
+    "spread",
+    "three_way",
+    "wilson",
+    "write_calibration",
+]
