@@ -14,6 +14,12 @@ from typing import Any
 from radpipe.codes import Code
 from radpipe.errors import WeightsError
 
+READER = "reader"
+"""The role of a model that states findings of an image. Folders with another role (anatomy, text, segmenter) have cards of
+their own."""
+
+FITS = ("stretch", "crop", "pad")
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -32,6 +38,21 @@ class Label:
     sensitivity: float  # at threshold
     specificity: float  # at threshold
     repeatability_logit: float  # 95 % limit of logit difference between repeated views of an unchanged chest
+    threshold_set: bool = True  # False: nobody has set one yet; `assessed` is then False, see `radpipe calibrate`
+    average_precision: float | None = None
+    calibration_error: float | None = None  # expected calibration error (ECE), cross-validated
+    miss_bound: float | None = None  # conformal: at most this share of those who have it is called absent
+    false_alarm_bound: float | None = None  # conformal: at most this share of those who have it not is called present
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroup:
+    """How well the model does for some of its patients."""
+
+    name: str
+    n: int
+    mean_auc: float | None  # over the findings with enough positives; None where there are none
+    abnormal_auc: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,7 @@ class InputSpec:
     std: tuple[float, ...]
     percentiles: tuple[float, float]  # grey values clipped and stretched to 0..1 between these
     patient_age_years: tuple[int, int]  # studied population; outside it is said, not refused
+    fit: str = "stretch"  # how an image that is not of the frame's shape is laid into it: stretch, crop or pad
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +88,19 @@ class ModelCard:
     input: InputSpec
     labels: tuple[Label, ...]  # in the order of the network's output
     view_labels: tuple[str, ...]  # of the network's view head, in order
-    distance_limit: float  # out of distribution above
+    distance_limit: float | None  # out of distribution above; None where the model does not say
     files: tuple[tuple[str, str], ...]  # (name, sha256)
     directory: Path
+    measures: tuple[str, ...] = ()  # what the network wants to know of the lungs and the heart (`anatomy`), in order
+    lungs: str = ""  # the segmenter that they are taken with: a folder beside this one
+    orientation_labels: tuple[str, ...] = ()  # of the network's orientation head, in order
+    role: str = READER
+    intended_use: tuple[str, ...] = ()
+    excluded_use: tuple[str, ...] = ()
+    known_failures: tuple[str, ...] = ()
+    subgroups: tuple[Subgroup, ...] = ()
+    network: str = ""  # which network the weights are of, where the file of weights does not say; see models.networks
+    origin: str = ""  # for a guest: what it was made of, by name and sha256
 
     @property
     def sha256(self) -> str:
@@ -76,6 +108,11 @@ class ModelCard:
         import hashlib
 
         return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
+
+    @property
+    def sees(self) -> bool:
+        """Whether it says by itself which view an image is and whether it is one to be read; else another must."""
+        return bool(self.view_labels) and self.distance_limit is not None
 
     @property
     def identity(self) -> str:
@@ -91,25 +128,37 @@ class ModelCard:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read `card.toml`. Raises WeightsError if it is missing, not UTF-8, not TOML, or lacks a field."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"no model card at {path}; name a folder under weights/ that has a card.toml") from error
-    except UnicodeDecodeError as error:
-        raise WeightsError(f"{path} is not UTF-8 text (byte {error.start}); restore it from the repository") from error
-    except tomllib.TOMLDecodeError as error:
-        raise WeightsError(f"{path} is not valid TOML ({error}); restore it from the repository") from error
+    """Read `card.toml` of a reader. Raises WeightsError if it is missing, not UTF-8, not TOML, lacks a field or is another
+    kind of model's."""
+    table = read_table(path)
+    if table.get("role", READER) != READER:
+        raise WeightsError(f"{path.parent.name} is a model of the role {table['role']!r}; it does not read images by itself")
     try:
         return _card(table, path.parent)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} lacks or misstates {error}; see docs/model-card.md for the format") from error
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """A card of any role as it stands in its file. Raises WeightsError if it is missing, not UTF-8 or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"no model card at {path}; name a folder under weights/ that has a card.toml") from error
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{path} is not UTF-8 text (byte {error.start}); restore it from the repository") from error
+    except tomllib.TOMLDecodeError as error:
+        raise WeightsError(f"{path} is not valid TOML ({error}); restore it from the repository") from error
+
+
 def _card(table: dict[str, Any], directory: Path) -> ModelCard:
     spec = table["input"]
     low, high = spec["percentiles"]
     youngest, oldest = spec["patient_age_years"]
+    limit = table.get("distribution", {}).get("distance_limit")
+    fit = spec.get("fit", "stretch")
+    if fit not in FITS:
+        raise ValueError(f"input.fit: {fit!r} is none of {', '.join(FITS)}")
     return ModelCard(
         name=table["name"],
         version=table["version"],
@@ -131,12 +180,22 @@ def _card(table: dict[str, Any], directory: Path) -> ModelCard:
             std=tuple(map(float, spec["std"])),
             percentiles=(float(low), float(high)),
             patient_age_years=(int(youngest), int(oldest)),
+            fit=fit,
         ),
         labels=tuple(_label(finding, entry) for finding, entry in table["labels"].items()),
-        view_labels=tuple(table["view"]["labels"]),
-        distance_limit=float(table["distribution"]["distance_limit"]),
+        view_labels=tuple(table.get("view", {}).get("labels", ())),
+        distance_limit=None if limit is None else float(limit),
         files=tuple((name, digest) for name, digest in table["files"].items()),
         directory=directory,
+        measures=tuple(table.get("anatomy", {}).get("measures", ())),
+        lungs=table.get("anatomy", {}).get("lungs", ""),
+        orientation_labels=tuple(table.get("orientation", {}).get("labels", ())),
+        intended_use=_words(table, "intended_use"),
+        excluded_use=_words(table, "excluded_use"),
+        known_failures=_words(table, "known_failures"),
+        subgroups=tuple(_subgroup(name, entry) for name, entry in table.get("subgroups", {}).items()),
+        network=table.get("network", {}).get("kind", ""),
+        origin=table.get("origin", ""),
     )
 
 
@@ -156,4 +215,23 @@ def _label(finding: str, entry: dict[str, Any]) -> Label:
         sensitivity=float(entry["sensitivity"]),
         specificity=float(entry["specificity"]),
         repeatability_logit=float(entry["repeatability_logit"]),
+        threshold_set=bool(entry.get("threshold_set", True)),
+        average_precision=_number(entry, "average_precision"),
+        calibration_error=_number(entry, "calibration_error"),
+        miss_bound=_number(entry, "miss_bound"),
+        false_alarm_bound=_number(entry, "false_alarm_bound"),
     )
+
+
+def _subgroup(name: str, entry: dict[str, Any]) -> Subgroup:
+    return Subgroup(name, int(entry["n"]), _number(entry, "mean_auc"), _number(entry, "abnormal_auc"))
+
+
+def _words(table: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A list of sentences; one sentence alone counts as a list of one."""
+    found = table.get(key, ())
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _number(entry: dict[str, Any], key: str) -> float | None:
+    return None if key not in entry else float(entry[key])

@@ -7,7 +7,8 @@ named in pixels of the source image.
 
 The frame of the public chest radiograph sets (ChestX-ray14 and what derives from it) is square and was filled without
 regard to the aspect ratio; so a source is stretched to fill the frame, but by no more than `LARGEST_STRETCH`: what is
-longer than that is padded with black, in the middle.
+longer than that is padded with black, in the middle. Other networks learnt from the middle square of an image (`crop`), or
+from the whole of it with black beside it (`pad`): the card's `input.fit` says which.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ def model_input(pixels: npt.NDArray[np.float32], spec: InputSpec) -> tuple[npt.N
     low, high = window(pixels, spec.percentiles)
     grey = np.zeros((spec.rows, spec.columns), np.float32)
     if high > low:
-        top, left = round(placement.top), round(placement.left)
-        resized = _resize(pixels, spec.rows - 2 * top, spec.columns - 2 * left, low)
+        top, left = max(round(placement.top), 0), max(round(placement.left), 0)
+        resized = _resize(_shown(pixels, placement), spec.rows - 2 * top, spec.columns - 2 * left, low)
         grey[top : spec.rows - top, left : spec.columns - left] = np.clip((resized - low) / np.float32(high - low), 0, 1)
     mean = np.asarray(spec.mean, np.float32).reshape(-1, 1, 1)
     std = np.asarray(spec.std, np.float32).reshape(-1, 1, 1)
@@ -94,14 +95,17 @@ def model_input(pixels: npt.NDArray[np.float32], spec: InputSpec) -> tuple[npt.N
 
 
 def place(source_rows: int, source_columns: int, spec: InputSpec) -> Placement:
-    """Where a source of this size lies in the model's input. The padding is a whole number of pixels, the same on both
-    sides."""
+    """Where a source of this size lies in the model's input. The padding, or what is cut off, is a whole number of pixels,
+    the same on both sides."""
+    if spec.fit == "crop":
+        return _cropped(source_rows, source_columns, spec)
     row_scale, column_scale = spec.rows / source_rows, spec.columns / source_columns
+    stretch = LARGEST_STRETCH if spec.fit == "stretch" else 1.0
     top = left = 0
-    if row_scale > column_scale * LARGEST_STRETCH:
-        top = min(int((spec.rows - source_rows * column_scale * LARGEST_STRETCH) / 2), (spec.rows - 1) // 2)
-    elif column_scale > row_scale * LARGEST_STRETCH:
-        left = min(int((spec.columns - source_columns * row_scale * LARGEST_STRETCH) / 2), (spec.columns - 1) // 2)
+    if row_scale > column_scale * stretch:
+        top = min(int((spec.rows - source_rows * column_scale * stretch) / 2), (spec.rows - 1) // 2)
+    elif column_scale > row_scale * stretch:
+        left = min(int((spec.columns - source_columns * row_scale * stretch) / 2), (spec.columns - 1) // 2)
     return Placement(
         source_rows=source_rows,
         source_columns=source_columns,
@@ -112,6 +116,31 @@ def place(source_rows: int, source_columns: int, spec: InputSpec) -> Placement:
         top=float(top),
         left=float(left),
     )
+
+
+def _cropped(source_rows: int, source_columns: int, spec: InputSpec) -> Placement:
+    """The largest piece of the frame's shape from the middle of the source fills the frame."""
+    rows = min(source_rows, max(round(source_columns * spec.rows / spec.columns), 1))
+    columns = min(source_columns, max(round(source_rows * spec.columns / spec.rows), 1))
+    row_scale, column_scale = spec.rows / rows, spec.columns / columns
+    return Placement(
+        source_rows=source_rows,
+        source_columns=source_columns,
+        rows=spec.rows,
+        columns=spec.columns,
+        row_scale=row_scale,
+        column_scale=column_scale,
+        top=-((source_rows - rows) // 2) * row_scale,
+        left=-((source_columns - columns) // 2) * column_scale,
+    )
+
+
+def _shown(pixels: npt.NDArray[np.float32], placement: Placement) -> npt.NDArray[np.float32]:
+    """The part of the source that lies within the frame: all of it, unless it was cropped."""
+    first_row = round(max(-placement.top, 0.0) / placement.row_scale)
+    first_column = round(max(-placement.left, 0.0) / placement.column_scale)
+    rows, columns = round(placement.rows / placement.row_scale), round(placement.columns / placement.column_scale)
+    return pixels[first_row : first_row + rows, first_column : first_column + columns]
 
 
 def window(pixels: npt.NDArray[np.float32], percentiles: tuple[float, float]) -> tuple[float, float]:

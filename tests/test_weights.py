@@ -54,11 +54,12 @@ def _pydicom(name: str) -> np.ndarray:
 
 def test_every_file_has_the_sha256_of_the_card(card: ModelCard) -> None:
     assert verify(card) == []
-    assert {name for name, _ in card.files} == {"model.onnx", "model.safetensors"}
+    lungs = {f"../{card.lungs}/{name}" for name in ("model.onnx", "model.safetensors")} if card.lungs else set()
+    assert {name for name, _ in card.files} == {"model.onnx", "model.safetensors"} | lungs
 
 
 def test_the_weights_are_small_enough_to_commit(card: ModelCard) -> None:
-    assert sum(path.stat().st_size for path in card.directory.rglob("*") if path.is_file()) < 60e6
+    assert sum(path.stat().st_size for path in card.directory.parent.rglob("*") if path.is_file()) < 80e6
 
 
 def test_the_labels_are_those_of_the_contract_in_order(card: ModelCard) -> None:
@@ -94,17 +95,17 @@ def test_a_weak_or_rare_finding_is_not_assessed(card: ModelCard) -> None:
         assert label.repeatability_logit > 0
 
 
-def test_operating_points_are_where_the_recipe_puts_them(
+def test_operating_points_keep_the_error_bounds_that_the_card_states(
     card: ModelCard, figures: dict[str, dict[str, dict[str, object]]]
 ) -> None:
     for label in card.labels:
-        assert label.specificity == pytest.approx(0.95, abs=0.005)
+        assert label.miss_bound is not None
+        assert label.false_alarm_bound is not None
+        assert label.specificity == pytest.approx(1 - label.false_alarm_bound, abs=0.01)
         quiet = figures["labels"][label.finding]["at_rule_out"]
         assert isinstance(quiet, dict)
-        if label.finding == "abnormal":
-            assert quiet["sensitivity"] == pytest.approx(0.90, abs=0.005)
-        else:
-            assert quiet["specificity"] == pytest.approx(0.80, abs=0.005)
+        sampling = 2 * (label.miss_bound * (1 - label.miss_bound) / label.positives) ** 0.5
+        assert quiet["sensitivity"] >= 1 - label.miss_bound - sampling
 
 
 def test_the_record_names_every_image_and_keeps_patients_apart(card: ModelCard, shared: Path) -> None:

@@ -1,9 +1,8 @@
-"""Commands about the installation: doctor, weights, audit."""
+"""Commands about the installation: doctor, audit."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import json
 import os
@@ -23,7 +22,7 @@ Commands = Any  # argparse._SubParsersAction, which is private
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
-    """doctor, weights, audit."""
+    """doctor, audit."""
     doctor = commands.add_parser(
         "doctor",
         parents=[common],
@@ -34,31 +33,6 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
         epilog="examples:\n  radpipe doctor\n  radpipe doctor --json | jq '.checks[] | select(.ok == false)'",
     )
     doctor.set_defaults(command=_doctor)
-
-    weights = commands.add_parser(
-        "weights",
-        parents=[common],
-        formatter_class=formatter,
-        help="list and verify models",
-        description="Models with their cards.",
-        epilog="examples:\n  radpipe weights list\n  radpipe weights verify\n  radpipe weights parity",
-    )
-    inner = weights.add_subparsers(title="weights commands", metavar="COMMAND", required=True)
-    for name, words, example, command in (
-        ("list", "models, how strong, what they read", "list --json | jq .states", _weights_list),
-        ("verify", "compare every file with its card's sha256", "verify --weights /srv/models", _weights_verify),
-        ("parity", "compare torch and ONNX on the same input (needs both)", "parity", _weights_parity),
-    ):
-        parser = inner.add_parser(
-            name,
-            parents=[common],
-            formatter_class=formatter,
-            help=words,
-            description=words + ".",
-            epilog=f"example:\n  radpipe weights {example}",
-        )
-        parser.add_argument("--weights", metavar="DIR", help="folder of models (default: those that ship)")
-        parser.set_defaults(command=command)
 
     audit = commands.add_parser(
         "audit",
@@ -196,59 +170,6 @@ def _store_checks(settings: Settings) -> list[dict[str, Any]]:
     except RadpipeError as error:
         return [*checks, _check("store", False, str(settings.store), str(error))]
     return [*checks, _check("store", True, f"{settings.store}, audit trail whole ({count} entries)")]
-
-
-def _weights_list(options: argparse.Namespace, settings: Settings) -> int:
-    from radpipe.cli.assemble import weights_folder
-    from radpipe.models import list_cards
-
-    for card in list_cards(weights_folder(settings)):
-        stated = [label.finding for label in card.labels if label.assessed]
-        record = {
-            "name": card.name,
-            "version": card.version,
-            "sha256": card.sha256,
-            "reads": f"{'/'.join(card.input.modalities)} {card.input.body_part} {'/'.join(card.input.views)}",
-            "strength": card.strength,
-            "states": stated,
-            "licence": card.licence,
-        }
-        if options.json:
-            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-        else:
-            sys.stdout.write(f"{card.name} {card.version} ({card.sha256[:12]}), {card.licence}\n")
-            sys.stdout.write(f"  reads   {record['reads']}\n  states  {', '.join(stated)}\n  {card.strength}\n")
-    return 0
-
-
-def _weights_verify(options: argparse.Namespace, settings: Settings) -> int:
-    from radpipe.cli.assemble import weights_folder
-    from radpipe.models import list_cards, verify
-
-    status = 0
-    for card in list_cards(weights_folder(settings)):
-        problems = verify(card)
-        status = 1 if problems else status
-        record = {"name": card.name, "version": card.version, "ok": not problems, "problems": problems}
-        say(options, record, f"{card.name} {card.version}: {'; '.join(problems) or 'every file as its card says'}")
-    return status
-
-
-def _weights_parity(options: argparse.Namespace, settings: Settings) -> int:
-    import numpy as np
-
-    from radpipe.cli.assemble import weights_folder
-    from radpipe.models import list_cards, parity
-
-    status = 0
-    for card in list_cards(weights_folder(settings)):
-        spec = card.input
-        batch = np.random.default_rng(0).normal(size=(4, spec.channels, spec.rows, spec.columns)).astype(np.float32)
-        result = parity(card, batch)
-        status = status if result.holds else 1
-        record = {"name": card.name, "version": card.version, "ok": result.holds, **dataclasses.asdict(result)}
-        say(options, record, f"{card.name} {card.version}: {result}")
-    return status
 
 
 def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:

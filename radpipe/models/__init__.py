@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radpipe.card import ModelCard, read_card
+from radpipe.card import READER, ModelCard, read_card, read_table
 from radpipe.errors import BackendUnavailable, WeightsError
 from radpipe.ports import ImageModel
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PARITY_LIMIT = 1e-3
 """Largest difference of a probability between the backends that is let pass."""
+
+PARITY_BATCH = 8
+"""Images compared at a time: memory stays small however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +43,43 @@ class Parity:
         return self.largest_difference <= PARITY_LIMIT and self.flipped == 0
 
 
-def open_model(card: ModelCard, backend: str = "auto", device: str = "auto", threads: int = 0) -> ImageModel:
+@dataclass(frozen=True, slots=True)
+class OtherCard:
+    """The head of a card that is no reader's: a segmenter's, the lungs', the text tower's."""
+
+    name: str
+    version: str
+    role: str
+    summary: str
+    strength: str
+    licence: str
+    files: tuple[tuple[str, str], ...]
+    directory: Path
+
+    @property
+    def sha256(self) -> str:
+        """One hash for the model: of the names and hashes of its files."""
+        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
+
+
+def open_model(
+    card: ModelCard, backend: str = "auto", device: str = "auto", threads: int = 0, precision: str = "fp32"
+) -> ImageModel:
     """Load the card's weights on a backend, after checking every file against the card.
 
-    `backend` is "onnx", "torch" or "auto": torch where it is installed and has CUDA, else onnx. `device` is "cpu", "cuda" or
-    "auto": for torch CUDA where there is one, for onnx the CPU. `threads` of 0 means all cores. Raises BackendUnavailable if
-    what was asked for is not installed or does not load, never falls back to another; WeightsError if a file is damaged.
+    `backend` is "onnx", "torch" or "auto": torch where it is installed and has CUDA, else onnx; where it has one only,
+    that. `device` is "cpu", "cuda" or "auto": for torch CUDA where there is one, for onnx the CPU. `threads` of 0 means all
+    cores. `precision` is "fp32"; "int8" (onnx, if the model has such a graph) and "bf16" (torch) are quicker and move
+    decisions near a threshold. Raises BackendUnavailable if what was asked for is not installed or does not load, never
+    falls back to another; WeightsError if a file is damaged.
     """
     if backend not in ("auto", "onnx", "torch"):
         raise BackendUnavailable(f"there is no backend {backend!r}; choose auto, onnx or torch")
     if device not in ("auto", "cpu", "cuda"):
         raise BackendUnavailable(f"there is no device {device!r}; choose auto, cpu or cuda")
-    if backend == "auto":
-        backend = "torch" if device != "cpu" and _has_cuda_torch() else "onnx"
+    if precision not in ("fp32", "int8", "bf16"):
+        raise BackendUnavailable(f"there is no precision {precision!r}; choose fp32, int8 (onnx) or bf16 (torch)")
+    backend = _chosen(card, backend, device, precision)
     needed = {"onnx": "onnxruntime", "torch": "torch"}[backend]
     if importlib.util.find_spec(needed) is None:
         extra = "gpu" if backend == "torch" else "cpu"
@@ -65,14 +92,36 @@ def open_model(card: ModelCard, backend: str = "auto", device: str = "auto", thr
     if backend == "torch":
         from radpipe.models.torch_model import TorchModel
 
-        return TorchModel(card, device=device, threads=threads)
-    from radpipe.models.onnx_model import OnnxModel
+        return TorchModel(card, device=device, threads=threads, bf16=precision == "bf16")
+    from radpipe.models.onnx_model import INTEGER_GRAPH, OnnxModel
 
-    return OnnxModel(card, device=device, threads=threads)
+    graph = INTEGER_GRAPH if precision == "int8" else "model.onnx"
+    return OnnxModel(card, device=device, threads=threads, graph=graph)
+
+
+def _chosen(card: ModelCard, backend: str, device: str, precision: str) -> str:
+    """The backend that is meant. Raises BackendUnavailable for one that the model or the precision does not have."""
+    names = {name for name, _ in card.files}
+    has = {kind for kind, file in (("onnx", "model.onnx"), ("torch", "model.safetensors")) if file in names or not names}
+    wanted = {"int8": {"onnx"}, "bf16": {"torch"}}.get(precision, {"onnx", "torch"})
+    if backend == "auto":
+        both = has & wanted
+        if len(both) == 1:
+            return both.pop()
+        return "torch" if device != "cpu" and _has_cuda_torch() else "onnx"
+    if backend not in has:
+        other = "torch" if backend == "onnx" else "onnx"
+        file = {"onnx": "model.onnx", "torch": "model.safetensors"}[backend]
+        raise BackendUnavailable(f"{card.name} has no {file}; use --backend {other}")
+    if backend not in wanted:
+        raise BackendUnavailable(f"{precision} is not a precision of the backend {backend}")
+    if precision == "int8" and "model.int8.onnx" not in names:
+        raise BackendUnavailable(f"{card.name} has no model.int8.onnx; use fp32")
+    return backend
 
 
 def list_cards(weights_dir: Path) -> tuple[ModelCard, ...]:
-    """The cards of all folders under `weights_dir` that have one, by name. Raises WeightsError for none or a bad one."""
+    """The cards of all readers under `weights_dir`, by name. Raises WeightsError for none or a bad one."""
     paths = sorted(weights_dir.glob("*/card.toml"))
     if not paths and (weights_dir / "card.toml").exists():
         raise WeightsError(f"{weights_dir} is one model; name the folder above it, {weights_dir.resolve().parent}")
@@ -81,10 +130,26 @@ def list_cards(weights_dir: Path) -> tuple[ModelCard, ...]:
             f"no model in {weights_dir}: a folder of models holds one folder a model, each with card.toml, model.onnx and "
             "model.safetensors; give it with --weights, or leave that out for the models that ship"
         )
-    return tuple(map(read_card, paths))
+    return tuple(read_card(path) for path in paths if read_table(path).get("role", READER) == READER)
 
 
-def verify(card: ModelCard) -> list[str]:
+def other_cards(weights_dir: Path) -> tuple[OtherCard, ...]:
+    """What else is under `weights_dir`: models that do not read images by themselves. Raises WeightsError for a bad card."""
+    found = []
+    for path in sorted(weights_dir.glob("*/card.toml")):
+        table = read_table(path)
+        if table.get("role", READER) == READER:
+            continue
+        try:
+            files = tuple((str(name), str(digest)) for name, digest in table["files"].items())
+            texts = {key: str(table.get(key, "")) for key in ("version", "role", "summary", "strength", "licence")}
+            found.append(OtherCard(name=str(table["name"]), files=files, directory=path.parent, **texts))
+        except (KeyError, AttributeError) as error:
+            raise WeightsError(f"{path} lacks or misstates {error}; see docs/model-card.md") from error
+    return tuple(found)
+
+
+def verify(card: ModelCard | OtherCard) -> list[str]:
     """What is wrong with the card's files, one line each; empty if every file is there and has the card's sha256."""
     problems = []
     for name, want in card.files:
@@ -101,17 +166,28 @@ def verify(card: ModelCard) -> list[str]:
 
 def parity(card: ModelCard, batch: npt.NDArray[np.float32]) -> Parity:
     """Read `batch` (B, C, H, W), preprocessed, on both backends' CPU and compare. Raises BackendUnavailable."""
+    return compare(open_model(card, "onnx", "cpu"), open_model(card, "torch", "cpu"), batch)
+
+
+def compare(one: ImageModel, other: ImageModel, batch: npt.NDArray[np.float32]) -> Parity:
+    """Read `batch` (B, C, H, W), preprocessed, with two openings of one model and compare, a few images at a time."""
     import numpy as np
 
-    onnx = open_model(card, "onnx", "cpu").predict(batch)
-    torch = open_model(card, "torch", "cpu").predict(batch)
+    card = one.card
     edges = np.array([[label.rule_out, label.threshold] for label in card.labels], np.float32)
-    decisions = [(p.probabilities[:, :, None] >= edges).sum(axis=2) for p in (onnx, torch)]
+    difference = distance = 0.0
+    flipped = 0
+    for first in range(0, len(batch), PARITY_BATCH):
+        left, right = (model.predict(batch[first : first + PARITY_BATCH]) for model in (one, other))
+        difference = max(difference, float(np.abs(left.probabilities - right.probabilities).max(initial=0.0)))
+        distance = max(distance, float(np.abs(left.distance - right.distance).max(initial=0.0)))
+        decided = [(answer.probabilities[:, :, None] >= edges).sum(axis=2) for answer in (left, right)]
+        flipped += int((decided[0] != decided[1]).sum())
     return Parity(
         images=len(batch),
-        largest_difference=float(np.abs(onnx.probabilities - torch.probabilities).max(initial=0.0)),
-        largest_distance_difference=float(np.abs(onnx.distance - torch.distance).max(initial=0.0)) / card.distance_limit,
-        flipped=int((decisions[0] != decisions[1]).sum()),
+        largest_difference=difference,
+        largest_distance_difference=distance / card.distance_limit if card.distance_limit else 0.0,
+        flipped=flipped,
     )
 
 

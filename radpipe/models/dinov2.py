@@ -7,7 +7,8 @@ Folded at export, so that neither backend computes them: the three colour channe
 projections, the attention's scale into the queries, the position embedding at the card's size, whitening, ridge and
 calibration into the heads.
 
-Axes: B images, N tokens (1 + R registers + P patches), D width, H heads, T = D x taps, L labels, V views, K components.
+Axes: B images, N tokens (1 + R registers + P patches), D width, H heads, T = D x taps, L labels, V views, K components,
+M measures (of the lungs and the heart: `anatomy`), O ways to lie.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+MEASURE_LIMIT = 3.0
+"""Standard deviations to which a measure is cut: what lies further out was measured wrongly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class Shape:
     labels: int = 15
     views: int = 3
     components: int = 64  # of the training images' features, for the distance
+    measures: int = 0
+    orientations: int = 0
+    painted: tuple[int, ...] = ()  # labels whose map was taught by painted lesions, in the order of that head
 
     @property
     def channels(self) -> int:
@@ -49,8 +57,10 @@ class Shape:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Shape:
         """Raises KeyError, TypeError or ValueError if the file is not of this network."""
-        entries = json.loads(metadata["shape"])
-        return cls(**(entries | {"grid": tuple(entries["grid"]), "taps": tuple(entries["taps"])}))
+        entries: Any = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(metadata["shape"]).items()
+        }
+        return cls(**entries)
 
 
 class Block(nn.Module):
@@ -109,10 +119,19 @@ class Backbone(nn.Module):
 
 
 class Reader(nn.Module):
-    """Backbone and heads: the five answers of ports.Prediction, in its order.
+    """Backbone and heads: the six answers of ports.Prediction, in its order.
 
-    A label's logit is the mean of its map: the map says where the evidence for it lies, exactly.
+    A label's map says where the evidence for its logit lies: the logit is the map's mean. Where a label's lesions could be
+    painted, its map is another: the logits, patch by patch, of a head that was taught with the painted ones.
     """
+
+    measure_weight: Tensor
+    measure_centre: Tensor
+    measure_scale: Tensor
+    orientation_weight: Tensor
+    orientation_bias: Tensor
+    lesion_weight: Tensor
+    lesion_bias: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -130,19 +149,42 @@ class Reader(nn.Module):
         self.residual_precision = nn.Parameter(torch.ones(1))
         self.refusal_weight = nn.Parameter(torch.zeros(1, 2 * shape.channels))  # for turned and inverted images
         self.refusal_bias = nn.Parameter(torch.zeros(1))
+        self._optional("measure_weight", torch.zeros(shape.labels, shape.measures))
+        self._optional("measure_centre", torch.zeros(shape.measures))
+        self._optional("measure_scale", torch.ones(shape.measures))
+        self._optional("orientation_weight", torch.zeros(shape.orientations, 2 * shape.channels))
+        self._optional("orientation_bias", torch.zeros(shape.orientations))
+        self._optional("lesion_weight", torch.zeros(len(shape.painted), shape.width))
+        self._optional("lesion_bias", torch.zeros(len(shape.painted)))
+
+    def _optional(self, name: str, values: Tensor) -> None:
+        """A parameter; where it is empty the file of weights need not have it."""
+        if values.numel():
+            self.register_parameter(name, nn.Parameter(values))
+        else:
+            self.register_buffer(name, values, persistent=False)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Reader:
         """The network that a weights file's header describes."""
         return cls(Shape.from_metadata(metadata))
 
-    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(B, 1, rows, columns) to probabilities (B, L), maps (B, L, h, w), embedding (B, 2 D), views (B, V), distance
-        (B,)."""
+    def forward(
+        self, batch: Tensor, measures: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(B, 1, rows, columns) and measures (B, M), NaN where there is none, to probabilities (B, L), maps (B, L, h, w),
+        embedding (B, 2 D), views (B, V), distance (B,), orientation (B, O)."""
         cls, patches = self.backbone(batch)
-        by_cls = cls @ self.label_cls.T + self.label_bias  # (B, L)
+        if measures is None:
+            measures = batch.new_full((len(batch), self.shape.measures), float("nan"))
+        known = torch.where(torch.isnan(measures), self.measure_centre, measures)
+        measured = torch.clamp((known - self.measure_centre) * self.measure_scale, -MEASURE_LIMIT, MEASURE_LIMIT)
+        by_cls = cls @ self.label_cls.T + measured @ self.measure_weight.T + self.label_bias  # (B, L)
         maps = (patches @ self.label_patch.T + by_cls[:, None]).transpose(1, 2)  # (B, L, P)
         probabilities = torch.sigmoid(maps.mean(-1))
+        if self.shape.painted:
+            lesions = patches[..., -self.shape.width :] @ self.lesion_weight.T + self.lesion_bias
+            maps = maps.index_copy(1, torch.tensor(self.shape.painted, device=maps.device), lesions.transpose(1, 2))
         features = torch.cat([cls, patches.mean(1)], dim=-1)  # (B, 2 T)
         views = torch.softmax(features @ self.view_weight.T + self.view_bias, dim=-1)
         width, channels = self.shape.width, self.shape.channels
@@ -153,4 +195,6 @@ class Reader(nn.Module):
         refusal = torch.relu(features @ self.refusal_weight.T + self.refusal_bias).squeeze(-1)
         distance = torch.sqrt(torch.clamp(squares, min=0.0) + refusal.square())
         embedding = standard / torch.clamp(standard.norm(dim=-1, keepdim=True), min=1e-6)
-        return probabilities, maps.reshape(*maps.shape[:2], *self.shape.grid), embedding, views, distance
+        orientation = torch.softmax(features @ self.orientation_weight.T + self.orientation_bias, dim=-1)
+        maps = maps.reshape(*maps.shape[:2], *self.shape.grid)
+        return probabilities, maps, embedding, views, distance, orientation

@@ -65,8 +65,8 @@ class FakeModel:
         """Always "function"."""
         return "function"
 
-    def predict(self, batch: Floats) -> Prediction:
-        """(B, C, H, W) float32."""
+    def predict(self, batch: Floats, measures: Floats | None = None) -> Prediction:
+        """(B, C, H, W) float32. What was measured is not looked at."""
         answer = self._function(batch)
         if isinstance(answer, Prediction):
             return answer
@@ -78,7 +78,7 @@ class FakeModel:
             batch[:, 0, : rows * 8, : columns * 8]
             .reshape(len(batch), rows, 8, columns, 8)
             .mean((2, 4))
-            .reshape(len(batch), -1)
+            .reshape(len(batch), rows * columns)
         )
         embedding = coarse - coarse.mean(axis=1, keepdims=True) + 1e-6
         views = np.zeros((len(batch), len(self._card.view_labels)), np.float32)
