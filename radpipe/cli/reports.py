@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radpipe.cli import outside, read_words, say
+from radpipe.cli import outside, read_words, say, similar
 from radpipe.errors import UsageError
 from radpipe.reading import Reading
 from radpipe.settings import Settings
@@ -67,6 +67,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser, formatter:
     show.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of stdout")
     show.set_defaults(command=_show)
     outside.add_commands(inner, common, formatter)
+    similar.add_report_commands(inner, common, formatter)
     for place in (inner, commands):
         _add_actions(place, common, formatter)
 

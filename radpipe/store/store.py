@@ -7,11 +7,12 @@ StoreError when the database cannot be used.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -28,6 +29,12 @@ from radpipe.store.tables import corrections as correction_rows
 from radpipe.store.tables import reports as report_rows
 from radpipe.store.verify import verify
 from radpipe.study import Patient, SetAside, Study, study_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from radpipe.store.embeddings import Embeddings
 
 
 def utc_now() -> datetime:
@@ -135,14 +142,39 @@ class SqlStore:
         with self._database.read() as connection:
             return studies.unread(connection)
 
-    def save_reading(self, reading: Reading) -> None:
+    def save_reading(self, reading: Reading, *, embeddings: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
         """Keep a reading and its draft; it becomes its study's reading. The same run key again only makes it stand again.
 
         An untouched draft of an earlier run is superseded. A report that a person has corrected or signed stands, and the
-        new reading is held beside it. Enters the study if it is not there.
+        new reading is held beside it. Enters the study if it is not there. `embeddings`: by SOP Instance UID, (D,) each.
         """
         with self._database.write() as connection:
             reports.save_reading(connection, reading, self._clock())
+            if embeddings:
+                from radpipe.store.embeddings import keep
+
+                keep(connection, reading.run_key, embeddings)
+
+    def save_embedding(self, run_key: str, sop_instance_uid: str, vector: npt.NDArray[Any]) -> bool:
+        """Keep the embedding (D,) of an image of a reading that is here. False if there was one. Raises UnknownKey."""
+        from radpipe.store.embeddings import keep
+
+        with self._database.write() as connection:
+            return keep(connection, run_key, {sop_instance_uid: vector}) > 0
+
+    def run_embeddings(self, run_key: str) -> dict[str, npt.NDArray[np.float32]]:
+        """The embeddings of one reading, by SOP Instance UID; empty if none were kept."""
+        from radpipe.store.embeddings import of_run
+
+        with self._database.read() as connection:
+            return of_run(connection, run_key)
+
+    def embeddings(self, model_sha256: str) -> Embeddings:
+        """What this model saw in each study that it read; studies of other models are left out and counted."""
+        from radpipe.store.embeddings import of_model
+
+        with self._database.read() as connection:
+            return of_model(connection, model_sha256)
 
     def worklist(self) -> tuple[tuple[Reading, datetime], ...]:
         """The newest reading of every study and when the study arrived, in order of arrival.

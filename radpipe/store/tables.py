@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -178,6 +178,16 @@ reported = Table(
     Column("document", Text, nullable=False),
     Column("sequence", Integer, nullable=False, unique=True),  # audit sequence of its last change
     Column("saved_at", UtcDateTime, nullable=False),
+)
+
+embeddings = Table(
+    "embeddings",  # what a reader saw in each image, as numbers
+    metadata,
+    Column("run_key", String(64), ForeignKey("runs.run_key"), primary_key=True),
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("model_sha256", DIGEST, nullable=False, index=True),  # of the run; vectors of two models cannot be compared
+    Column("dims", Integer, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float16, little-endian
 )
 
 outbox = Table(
