@@ -111,6 +111,23 @@ def changes(
     return tuple(found)
 
 
+def chances(current: Sequence[Finding], prior: Sequence[Finding]) -> dict[str, tuple[float, float]]:
+    """Of each finding that both images were read for: how probable it is that it is new, and that it has resolved.
+
+    From the two calibrated probabilities, as if the readings erred independently; swapping the images swaps the numbers.
+    They rank pairs; whether a change is stated is another question (`changes`).
+    """
+    before = {finding.finding: finding.probability for finding in prior}
+    return {
+        now.finding: (
+            now.probability * (1 - before[now.finding]),
+            before[now.finding] * (1 - now.probability),
+        )
+        for now in current
+        if now.finding in before
+    }
+
+
 def logit(probability: float) -> float:
     """log(p / (1 - p)), with p kept within 1e-6 of 0 and 1."""
     kept = min(max(probability, 1e-6), 1 - 1e-6)

@@ -1,7 +1,8 @@
 """From a model's answer to findings with evidence: decision, box, side. Pure; the card decides, not this module.
 
 The box comes from the model's per-patch logits. It shows where the network's score comes from, which is not a
-segmentation: it bounds the connected patches around the strongest one.
+segmentation: it bounds the connected patches around the strongest one. Where the lungs are known, findings of lung and
+pleura are looked for there only, side and zone are told by the lungs, and a large heart is shown by what was measured.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from radpipe.anatomy import Place, pixels, place_of_patches
 from radpipe.card import Label, ModelCard
 from radpipe.codes import Laterality
 from radpipe.finding import Decision, Evidence, Finding
-from radpipe.ports import Prediction
+from radpipe.ports import Chest, Prediction
 from radpipe.preprocess import Placement
 
 Floats = npt.NDArray[np.float32]
@@ -23,9 +25,20 @@ SIDED = frozenset(
 )  # fmt: skip
 """Findings of which a side can be said; the heart, oedema, hyperinflation and a hernia have none."""
 
+ZONED = SIDED - {"pleural_effusion", "pneumothorax", "pleural_thickening"}
+"""Findings of the lung, of which a zone can be said; fluid and air in the pleura lie where gravity has them."""
+
+HEART = "cardiomegaly"
+
+LEAST_LUNG = 0.05
+"""Share of a patch that must be lung for it to be looked at. The pleura, the chest wall and what a diaphragm hides are the
+patches beside them."""
+
 BILATERAL_SHARE = 0.35
 """Both sides are named when the weaker holds at least this share of the map's excess. A wording choice, not a
 measurement: the map is coarse (one patch is about 1/16 of the picture)."""
+
+_BESIDE = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 BOX_LEVEL = 0.5
 """Patches above this fraction of the way from the map's median to its maximum belong to the box."""
@@ -55,20 +68,23 @@ def findings(
     probabilities = prediction.probabilities[index]
     if len(probabilities) != len(card.labels):
         raise ValueError(f"{card.name} gave {len(probabilities)} probabilities for {len(card.labels)} labels")
+    chest = prediction.chests[index] if prediction.chests else None
     found = []
     for number, label in enumerate(card.labels):
         probability = float(probabilities[number])
         decision = decide(probability, label)
-        patches = prediction.maps[index, number]
-        stated = decision is not Decision.ABSENT
+        box, where, source = None, Place(None, None), "whole image"
+        if decision is not Decision.ABSENT and label.finding != "abnormal":
+            box, where, source = _located(prediction.maps[index, number], label.finding, chest, placement)
         evidence = Evidence(
             sop_instance_uid=sop_instance_uid,
             frame=frame,
-            box_px=patch_box(patches, placement) if stated and label.finding != "abnormal" else None,
+            box_px=box,
             score=probability,
             threshold=label.threshold,
             model=card.identity,
-            source="patch map" if stated else "whole image",
+            source=source,
+            measurement=chest.measurement if chest is not None and label.finding == HEART else None,
         )
         found.append(
             Finding(
@@ -79,15 +95,53 @@ def findings(
                 threshold=label.threshold,
                 rule_out=label.rule_out,
                 evidence=(evidence,),
-                laterality=side(patches, placement) if stated and label.finding in SIDED else None,
+                laterality=where.laterality,
+                zone=where.zone,
             )
         )
     return tuple(found)
 
 
-def patch_box(patches: Floats, placement: Placement) -> tuple[int, int, int, int] | None:
-    """Bounds, in source pixels, of the connected patches around the strongest of `patches` (h, w). None for a flat map."""
+def _located(
+    patches: Floats, finding: str, chest: Chest | None, placement: Placement
+) -> tuple[tuple[int, int, int, int] | None, Place, str]:
+    """Box, side with zone, and what they were told by."""
+    if finding == HEART and chest is not None and chest.heart is not None:
+        return placement.box_px(chest.heart), Place(None, None), "borders of the heart between the lungs"
+    if patches.size == 0:
+        return None, Place(None, None), "whole image"
+    near = _near_lungs(chest, patches.shape) if finding in SIDED and chest is not None else None
+    box = patch_box(patches, placement, near)
+    if finding not in SIDED:
+        return box, Place(None, None), "patch map"
+    if chest is None or near is None:
+        return box, Place(side(patches, placement), None), "patch map"
+    strength = np.where(near, np.maximum(patches - np.quantile(patches[near], 0.75), 0.0), 0.0)
+    where = place_of_patches(np.asarray(strength, np.float32), chest)
+    return box, where if finding in ZONED else Place(where.laterality, None), "patch map within the lungs"
+
+
+def _near_lungs(chest: Chest, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    """Patches that show lung, and those beside them; None where the lungs are not known whole."""
+    if not chest.complete:
+        return None
+    lung = pixels.resized(np.asarray(chest.fields.any(axis=0)), *shape) >= LEAST_LUNG
+    padded = np.pad(lung, 1)
+    near: npt.NDArray[np.bool_] = np.logical_or.reduce(
+        [padded[1 + down : 1 + down + shape[0], 1 + right : 1 + right + shape[1]] for down, right in _BESIDE]
+    )
+    return near
+
+
+def patch_box(
+    patches: Floats, placement: Placement, near: npt.NDArray[np.bool_] | None = None
+) -> tuple[int, int, int, int] | None:
+    """Bounds, in source pixels, of the connected patches around the strongest of `patches` (h, w), of those in `near` if
+    that
+    is given. None for a flat map."""
     inside = _in_picture(patches, placement)
+    if near is not None and (inside & near).any():
+        inside &= near
     values = np.where(inside, patches, -np.inf)
     peak = float(values.max())
     base = float(np.median(patches[inside])) if inside.any() else peak

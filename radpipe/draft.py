@@ -16,10 +16,11 @@ from datetime import date
 from radpipe import prior_report
 from radpipe.card import ModelCard
 from radpipe.codes import REPORT_ORDER, Laterality, finding_words
-from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Prior, score_words
+from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Measurement, Prior, score_words
 from radpipe.observation import Assertion
 from radpipe.report import Origin, Report, Section, SectionName, Sentence, Stance
 from radpipe.reported import PriorReport, PriorStatement
+from radpipe.sanity import age_years
 from radpipe.study import Basis, Image, Study, View
 
 VIEW_WORDS = {View.PA: "posteroanterior (PA)", View.AP: "anteroposterior (AP)", View.LATERAL: "lateral"}
@@ -56,6 +57,10 @@ class Material:
     card: ModelCard
     urgency: tuple[str, ...]  # finding names, most urgent first
     prior_report: PriorReport | None = None
+    quality: tuple[str, ...] = ()  # what may be wrong with the image, in words
+    measured: Measurement | None = None  # the cardiothoracic ratio
+    not_measured: str = ""  # why there is none, where the lungs were looked for
+    lungs: str = ""  # by which segmenter
 
 
 def draft(material: Material, run_key: str) -> Report:
@@ -93,10 +98,10 @@ def change_words(change: Change, prior_date: date | None) -> str:
     return f"{words}{since}{scores}"
 
 
-def subject(finding: str, laterality: Laterality | None) -> str:
-    """ "left pleural effusion", "bilateral lung opacity", "cardiomegaly"."""
-    words = finding_words(finding)
-    return f"{laterality.value} {words}" if laterality is not None else words
+def subject(finding: str, laterality: Laterality | None, zone: str | None = None) -> str:
+    """ "left pleural effusion", "right lower zone consolidation", "cardiomegaly"."""
+    words = [laterality.value] if laterality is not None else []
+    return " ".join([*words, *([f"{zone} zone"] if zone else []), finding_words(finding)])
 
 
 def _indication(material: Material) -> Sentence:
@@ -119,11 +124,14 @@ def _technique(material: Material) -> tuple[Sentence, ...]:
             f"{image.columns} x {image.rows} pixels{spacing}."
         )
         sentences.append(Sentence(text, (_seen(image, "Modality, ViewPosition, Rows, Columns, PixelSpacing"),), Origin.TAGS))
-    age = _age_years(material.study)
+    age = age_years(material.study)
     youngest, oldest = material.card.input.patient_age_years
     if age is not None and not youngest <= age <= oldest:
         text = f"The patient's age lies outside the {youngest} to {oldest} years on which the model was studied."
         sentences.append(Sentence(text, (_seen(material.image, "PatientAge, PatientBirthDate"),), Origin.TAGS))
+    if material.quality:
+        evidence = Evidence(material.image.sop_instance_uid, model=material.lungs, source="borders of the lungs")
+        sentences.append(Sentence(f"Image quality: {'; '.join(material.quality)}.", (evidence,), Origin.MODEL))
     return tuple(sentences)
 
 
@@ -174,6 +182,8 @@ def _findings(material: Material) -> tuple[Sentence, ...]:
     changes = {change.finding: change for change in material.changes}
     sentences = []
     for finding in sorted(_assessed(material), key=_report_place):
+        if finding.finding == "cardiomegaly" and material.lungs:
+            sentences.append(_ratio_sentence(material))
         sentences.append(_finding_sentence(finding, material))
         change = changes.get(finding.finding)
         if change is not None and material.prior is not None and _is_worth_saying(finding, change):
@@ -187,7 +197,7 @@ def _is_worth_saying(finding: Finding, change: Change) -> bool:
 
 
 def _finding_sentence(finding: Finding, material: Material) -> Sentence:
-    words = subject(finding.finding, finding.laterality)
+    words = subject(finding.finding, finding.laterality, finding.zone)
     numbers = f"score {score_words(finding.probability)}, threshold {score_words(finding.threshold)}"
     if finding.finding == "abnormal":
         text = {
@@ -202,6 +212,17 @@ def _finding_sentence(finding: Finding, material: Material) -> Sentence:
     else:
         text = f"No {words} detected on the {_examined_words(material)} ({numbers})."
     return Sentence(text, finding.evidence, Origin.MODEL, _STANCES[finding.decision], finding.finding)
+
+
+def _ratio_sentence(material: Material) -> Sentence:
+    """The heart's size as a number, or why there is none. AP views and a low inspiration make it look larger."""
+    evidence = Evidence(
+        material.image.sop_instance_uid, model=material.lungs, source="borders of the lungs", measurement=material.measured
+    )
+    if material.measured is None:
+        return Sentence(f"The cardiothoracic ratio was not measured: {material.not_measured}.", (evidence,), Origin.MODEL)
+    view = f" on the {material.image.view.value} view" if material.image.view else ""
+    return Sentence(f"Cardiothoracic ratio {material.measured.value:.2f}{view}.", (evidence,), Origin.MODEL)
 
 
 def _change_sentence(finding: Finding, change: Change, prior: Prior) -> Sentence:
@@ -227,7 +248,7 @@ def _impression(material: Material) -> tuple[Sentence, ...]:
     unsure = [finding for finding in ranked if finding.decision is Decision.UNSURE and finding.finding != "abnormal"]
     sentences = []
     for finding in (*stated, *unsure):
-        words = subject(finding.finding, finding.laterality)
+        words = subject(finding.finding, finding.laterality, finding.zone)
         text = _capital(words) if finding.decision is Decision.PRESENT else f"Possible {words}"
         change = changes.get(finding.finding)
         evidence, kind = finding.evidence, None
@@ -264,8 +285,9 @@ def _nothing_found(material: Material) -> Sentence:
 
 
 def _not_assessed(material: Material) -> tuple[Sentence, ...]:
-    stated = [label for label in material.card.labels if label.assessed and label.finding != "abnormal"]
-    weak = [finding_words(label.finding) for label in material.card.labels if not label.assessed]
+    stated = [label for label in material.card.labels if label.assessed and label.n and label.finding != "abnormal"]
+    weak = [finding_words(label.finding) for label in material.card.labels if not label.assessed and label.threshold_set]
+    unset = [finding_words(label.finding) for label in material.card.labels if not label.threshold_set]
     card = Evidence(sop_instance_uid=material.image.sop_instance_uid, model=material.card.identity, source="model card")
     sentences = []
     if stated:
@@ -277,6 +299,9 @@ def _not_assessed(material: Material) -> tuple[Sentence, ...]:
         sentences.append(Sentence(text, (card,), Origin.MODEL))
     if weak:
         text = f"Too weak in validation to be stated: {', '.join(weak)}."
+        sentences.append(Sentence(text, (card,), Origin.MODEL))
+    if unset:
+        text = f"Scored, but not stated, for nobody has set a threshold (radpipe calibrate): {', '.join(unset)}."
         sentences.append(Sentence(text, (card,), Origin.MODEL))
     if material.card.not_covered:
         sentences.append(Sentence(f"Not covered: {', '.join(material.card.not_covered)}.", (card,), Origin.MODEL))
@@ -303,15 +328,6 @@ def _report_place(finding: Finding) -> int:
 
 def _urgency_place(finding: str, urgency: Sequence[str]) -> int:
     return urgency.index(finding) if finding in urgency else len(urgency)
-
-
-def _age_years(study: Study) -> float | None:
-    """From PatientAge (AS, PS3.5 6.2), else from the birth date."""
-    text = study.patient_age.strip()
-    if len(text) == 4 and text[:3].isdigit() and text[3] in "YMWD":
-        return int(text[:3]) / {"Y": 1, "M": 12, "W": 52, "D": 365}[text[3]]
-    born, taken = study.patient.patient_birth_date, study.study_date
-    return (taken - born).days / 365.25 if born and taken and taken >= born else None
 
 
 def _capital(text: str) -> str:

@@ -58,6 +58,7 @@ class Finding:
     rule_out: float  # absent below; unsure between
     evidence: tuple[Evidence, ...]
     laterality: Laterality | None = None
+    zone: str | None = None  # "upper", "middle", "lower": thirds of the lung's height
 
     def __post_init__(self) -> None:
         if not self.evidence:

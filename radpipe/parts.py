@@ -26,5 +26,6 @@ class Pipeline:
     configuration_sha256: str
     model_sha256: str
     input_spec: InputSpec
+    lungs: str = ""  # the segmenter that measures with the model: "name version sha256[:12]"
     batch_studies: int = 4
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

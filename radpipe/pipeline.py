@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from radpipe import compare, detect, dicom, draft, prior_report, register, triage
+from radpipe import compare, detect, dicom, draft, prior_report, register, sanity, triage
 from radpipe.errors import InputError
 from radpipe.finding import Change, Finding, Prior
 from radpipe.guard import Fault, guarded
@@ -207,7 +207,10 @@ def _read(pipeline: Pipeline, prepared: Sequence[Prepared]) -> list[tuple[Prepar
             reading = replace(reading, run_key=key, report=drafted)
         standing = pipeline.store.study_reading(reading.study.study_instance_uid)
         if is_final or reading.is_read or standing is None or not standing.is_read:
-            pipeline.store.save_reading(reading)
+            seen = {}
+            if reading.is_read and item.image is not None and isinstance(answer, Prediction) and answer.embedding.size:
+                seen = {item.image.sop_instance_uid: answer.embedding[0]}
+            pipeline.store.save_reading(reading, embeddings=seen)
         readings.append((item, reading))
     return readings
 
@@ -248,6 +251,7 @@ def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None,
         reported=prior_report.known_before(reported, prior, found, changes),
     )
     study = with_image(plan.study, image, item.set_aside)
+    chest = prediction.chests[0] if prediction.chests else None
     material = draft.Material(
         study=study,
         image=image,
@@ -259,6 +263,10 @@ def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None,
         card=card,
         urgency=triage.urgency(pipeline.rules),
         prior_report=reported,
+        quality=sanity.notes(prediction, 0),
+        measured=chest.measurement if chest else None,
+        not_measured=chest.no_ratio if chest else "",
+        lungs=pipeline.lungs if chest else "",
     )
     total = item.decode_s + infer_s + time.perf_counter() - started
     reading = Reading(

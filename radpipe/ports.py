@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from radpipe.card import ModelCard
+from radpipe.finding import Measurement
 from radpipe.reading import Reading, SignedReport
 from radpipe.report import AuditEntry, Person, Report
 from radpipe.reported import OutsideReport
@@ -18,15 +19,85 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+class Chest(Protocol):
+    """Where the lungs of one image lie, and what was measured there: what is needed of an `anatomy.Anatomy`."""
+
+    @property
+    def fields(self) -> npt.NDArray[np.bool_]:
+        """(2, side, side): the patient's right lung, the left, in the frame of `preprocess`."""
+        ...
+
+    @property
+    def thorax(self) -> tuple[float, float, float, float] | None:
+        """Box of both lungs: top, left, bottom, right as fractions of the frame."""
+        ...
+
+    @property
+    def heart(self) -> tuple[float, float, float, float] | None:
+        """Box of the heart as it was measured: top, left, bottom, right as fractions of the frame."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether both lungs were found whole."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """In words."""
+        ...
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The cardiothoracic ratio."""
+        ...
+
+    @property
+    def no_ratio(self) -> str:
+        """Why there is none; "" where there is one."""
+        ...
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """Scale-free numbers by name; NaN where one cannot be measured."""
+        ...
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the image as a radiograph, in words: rotation, cut-off, inspiration, exposure."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer for a batch of B images, L labels, V views. Arrays are read-only."""
+    """A model's answer for a batch of B images, L labels, V views, O ways to lie. Arrays are read-only; what a model does
+    not say has no columns: maps (B, 0, 0, 0), embedding (B, 0), views (B, 0), orientation (B, 0); distance is then 0.
+    """
 
     probabilities: npt.NDArray[np.float32]  # (B, L) calibrated, 0..1
     maps: npt.NDArray[np.float32]  # (B, L, h, w) per-patch logits, same frame as the model's input
     embedding: npt.NDArray[np.float32]  # (B, D), unit length
     views: npt.NDArray[np.float32]  # (B, V) probabilities over card.view_labels
     distance: npt.NDArray[np.float32]  # (B,) how far from the training images; card.distance_limit is the limit
+    orientation: npt.NDArray[np.float32] | None = None  # (B, O) probabilities over card.orientation_labels
+    chests: tuple[Chest, ...] = ()  # B of them, where the lungs were looked for
+    clipped: npt.NDArray[np.float32] | None = None  # (B, 2) shares of the picture that are quite white, quite black
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, part: slice) -> Prediction:
+        """The answer for some of the images."""
+        return Prediction(
+            self.probabilities[part],
+            self.maps[part],
+            self.embedding[part],
+            self.views[part],
+            self.distance[part],
+            None if self.orientation is None else self.orientation[part],
+            self.chests[part],
+            None if self.clipped is None else self.clipped[part],
+        )
 
 
 class ImageModel(Protocol):
@@ -45,8 +116,25 @@ class ImageModel(Protocol):
         """What really runs it, read back after loading: "CPUExecutionProvider", "cuda:0", ..."""
         ...
 
-    def predict(self, batch: npt.NDArray[np.float32]) -> Prediction:
-        """(B, C, H, W) float32, preprocessed by `preprocess.model_input` as the card says."""
+    def predict(self, batch: npt.NDArray[np.float32], measures: npt.NDArray[np.float32] | None = None) -> Prediction:
+        """(B, C, H, W) float32, preprocessed by `preprocess.model_input` as the card says.
+
+        `measures` (B, M) are those that `card.measures` names, NaN where one could not be taken; None for none of them
+        (`examine.Examiner` takes them).
+        """
+        ...
+
+
+class LungFinder(Protocol):
+    """A loaded lung segmenter."""
+
+    @property
+    def identity(self) -> str:
+        """ "name version sha256[:12]": what evidence cites."""
+        ...
+
+    def fields(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Probabilities of the patient's right and left lung, (B, 2, H, W), of (B, 1, H, W) grey values 0..1."""
         ...
 
 
@@ -93,8 +181,9 @@ class Store(Protocol):
         """Studies that arrived and have no reading yet, and when they arrived, in order of arrival."""
         ...
 
-    def save_reading(self, reading: Reading) -> None:
-        """Keep a reading and its draft; it becomes the study's, unless a person has worked on the report that stands: then
+    def save_reading(self, reading: Reading, *, embeddings: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
+        """Keep a reading and its draft, and what the model saw in its images by SOP Instance UID, (D,) each; it becomes
+        the study's, unless a person has worked on the report that stands: then
         it is held beside. Saving the same run key again makes it the study's again, if it was superseded."""
         ...
 

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from radpipe import dicom, prior_report
+from radpipe import dicom, prior_report, sanity
 from radpipe.errors import ImageError, InputError
 from radpipe.guard import Fault, guarded
 from radpipe.parts import Pipeline
@@ -60,6 +60,8 @@ def plan_of(pipeline: Pipeline, study: Study) -> Plan:
     images = {image.sop_instance_uid: image for image in study.images}
     candidates = tuple(images[choice.sop_instance_uid] for choice in choices if choice.chosen)
     reason = None if candidates else dicom.why_not_read(study, choices, pipeline.input_spec)
+    if candidates and (young := sanity.too_young(study, pipeline.input_spec)):
+        reason, candidates = young, ()
     earlier: tuple[Study, ...] = ()
     reports: tuple[OutsideReport | SignedReport, ...] = ()
     if candidates:
@@ -112,8 +114,5 @@ def predict(model: ImageModel, ready: Sequence[Prepared]) -> dict[str, Predictio
         if isinstance(whole, Fault):
             answers[item.plan.run_key] = guarded(item.plan.study.study_key, partial(model.predict, tensors[number][None]))
         else:
-            one = slice(number, number + 1)
-            answers[item.plan.run_key] = Prediction(
-                whole.probabilities[one], whole.maps[one], whole.embedding[one], whole.views[one], whole.distance[one]
-            )
+            answers[item.plan.run_key] = whole[number : number + 1]
     return answers

@@ -70,6 +70,7 @@ def finding_record(finding: Finding) -> dict[str, Any]:
         "threshold": _rounded(finding.threshold),
         "rule_out": _rounded(finding.rule_out),
         "laterality": finding.laterality.value if finding.laterality else None,
+        "zone": finding.zone,
         "evidence": [evidence_record(item) for item in finding.evidence],
     }
 

@@ -31,6 +31,7 @@ class Settings:
     device: str = "auto"  # auto, cpu, cuda
     threads: int = 0  # of the inference backend, at most 1024; 0: all cores
     batch_studies: int = 4  # studies read in one micro-batch, 1 to 256
+    calibration: Path = Path("")  # what `radpipe calibrate` wrote for this site and model; empty: the model as it came
     triage_rules: Path = Path("")  # TOML; empty: the rules that ship with radpipe
     dicom_port: int = 11112  # of the receiver
     ae_title: str = "RADPIPE"
@@ -59,7 +60,7 @@ class Settings:
         return hashlib.sha256(b"reading-format 1\n" + rules).hexdigest()
 
 
-_PATHS = frozenset({"store", "weights", "triage_rules", "language_file"})
+_PATHS = frozenset({"store", "weights", "calibration", "triage_rules", "language_file"})
 _RANGES = {
     "threads": (0, 1024), "batch_studies": (1, 256), "dicom_port": (1, 65535), "http_port": (1, 65535),
     "language_timeout_s": (1, 3600), "language_insecure": (0, 1),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from radpipe import dicom
+from radpipe import dicom, sanity
 from radpipe.card import ModelCard
 from radpipe.finding import Finding
 from radpipe.ports import Prediction
@@ -17,14 +17,9 @@ from radpipe.study import Basis, Image, SetAside, Study, View
 
 def told_from_image(image: Image, prediction: Prediction, index: int, card: ModelCard) -> tuple[Image, str | None]:
     """What tags did not say, from the pixels; and why the model may not read this image, if so."""
-    distance = float(prediction.distance[index])
-    if not distance <= card.distance_limit:
-        return image, (
-            f"the image is unlike those that the model learnt from (distance {distance:.2f}, "
-            f"limit {card.distance_limit:.2f}): read it by hand; if it is an ordinary frontal chest radiograph, "
-            "check its windowing and orientation"
-        )
-    if image.view is None:
+    if reason := sanity.why_not(prediction, index, card):
+        return image, reason
+    if image.view is None and card.view_labels:
         view = View(card.view_labels[int(prediction.views[index].argmax())])
         image = replace(image, view=view, view_basis=Basis.IMAGE)
         if view.value not in card.input.views:

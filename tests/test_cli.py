@@ -251,8 +251,9 @@ def test_doctor_says_what_is_there(tmp_path: Path) -> None:
 
 def test_weights_are_as_their_card_says() -> None:
     assert "every file as its card says" in radpipe("weights", "verify").stdout
-    (card,) = [json.loads(line) for line in radpipe("weights", "list", "--json").stdout.splitlines()]
-    assert card["name"] == "chest-dinov2s"
+    cards = [json.loads(line) for line in radpipe("weights", "list", "--json").stdout.splitlines()]
+    roles = {card["name"]: card["role"] for card in cards}
+    assert roles == {"chest-dinov2s": "reader", "chest-lungs": "anatomy", "chest-text": "text"}
 
 
 def test_every_command_has_help_with_its_store(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,6 +264,8 @@ def test_every_command_has_help_with_its_store(capsys: pytest.CaptureFixture[str
     assert {
         "run", "predict", "compare", "samples", "worklist", "report show", "report list", "report sign", "sign", "addendum",
         "deliver", "people add", "people list", "evaluate images", "doctor", "weights verify", "audit verify", "audit list",
+        "calibrate", "similar", "score", "report check", "volume", "weights import", "train reader", "train lungs",
+        "train text",
     } <= names  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit) as ended:

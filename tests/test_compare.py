@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from radpipe.card import InputSpec, Label, ModelCard
 from radpipe.codes import FINDINGS, Laterality
-from radpipe.compare import changes, choose_prior, logit, why_no_prior
+from radpipe.compare import chances, changes, choose_prior, logit, why_no_prior
 from radpipe.errors import DraftError
 from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Registration
 from radpipe.study import FileRef, Image, Patient, Study, View
@@ -294,3 +294,11 @@ def test_no_change_is_stated_within_the_repeatability(now: float, before: float,
     if change.change is ChangeKind.NEW:
         assert now >= THRESHOLD
         assert before < RULE_OUT
+
+
+def test_swapping_the_two_images_swaps_the_chances_of_new_and_resolved() -> None:
+    now, before = (_finding(0.9),), (_finding(0.2),)
+    forwards, backwards = chances(now, before)[now[0].finding], chances(before, now)[now[0].finding]
+    assert forwards == pytest.approx((0.72, 0.02))
+    assert backwards == pytest.approx((0.02, 0.72))
+    assert chances(now, ()) == {}

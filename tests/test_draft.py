@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from radpipe.codes import FINDINGS, REPORT_ORDER, Laterality
 from radpipe.draft import Material, draft
 from radpipe.errors import DraftError
-from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Prior, Registration
+from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Measurement, Prior, Registration
 from radpipe.models.fake import fake_card
 from radpipe.report import Report, SectionName, Sentence, Stance
 from radpipe.study import Basis, FileRef, Image, Patient, Study, View
@@ -163,3 +163,34 @@ def test_a_finding_without_evidence_cannot_be_built() -> None:
 def test_a_change_without_two_images_cannot_be_built() -> None:
     with pytest.raises(DraftError, match="prior image"):
         Change("nodule", ChangeKind.NEW, 0.9, "1.2.3", "")
+
+
+def test_what_nobody_set_a_threshold_for_is_said_to_be_so_and_no_sensitivity_is_made_up() -> None:
+    labels = tuple(replace(label, assessed=False, threshold_set=label.finding != "nodule", n=0) for label in CARD.labels)
+    report = draft(replace(material({"nodule": Decision.PRESENT}), card=replace(CARD, labels=labels)), "run")
+    said = texts(report, SectionName.NOT_ASSESSED)
+    assert "Scored, but not stated, for nobody has set a threshold (radpipe calibrate): pulmonary nodule." in said
+    assert not any("0%" in text for text in said)
+
+
+def test_the_hearts_size_stands_as_a_number_with_its_evidence_or_with_the_reason_why_not() -> None:
+    measured = Measurement("cardiothoracic_ratio", 0.573, "1", "from lung masks")
+    here = replace(material({"cardiomegaly": Decision.PRESENT}), lungs="chest-lungs 1.0.0 abc", measured=measured)
+    section = draft(here, "run").section(SectionName.FINDINGS)
+    assert section is not None
+    sentence = section.sentences[0]
+    assert sentence.text == "Cardiothoracic ratio 0.57 on the PA view."
+    assert sentence.evidence[0].measurement == measured
+    assert sentence.evidence[0].model == "chest-lungs 1.0.0 abc"
+    hidden = replace(here, measured=None, not_measured="the heart's left border was not found")
+    assert "The cardiothoracic ratio was not measured: the heart's left border was not found." in texts(
+        draft(hidden, "run"), SectionName.FINDINGS
+    )
+
+
+def test_a_zone_and_what_may_be_wrong_with_the_image_are_said() -> None:
+    here = material({"nodule": Decision.PRESENT})
+    placed = tuple(replace(one, laterality=Laterality.LEFT, zone="upper") for one in here.findings)
+    report = draft(replace(here, findings=placed, quality=("the lungs are almost black",)), "run")
+    assert texts(report, SectionName.IMPRESSION)[0] == "Left upper zone pulmonary nodule."
+    assert "Image quality: the lungs are almost black." in texts(report, SectionName.TECHNIQUE)

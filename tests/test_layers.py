@@ -13,17 +13,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-VALUES = {"errors", "codes", "study", "finding", "report", "card", "reading", "observation", "reported", "stated"}
+VALUES = {"errors", "codes", "study", "finding", "report", "card", "reading", "observation", "reported", "stated",
+          "segmenter"}  # fmt: skip
 PORTS = {"ports"}
 SETTINGS = {"settings"}
 STAGES = {
     "dicom", "preprocess", "detect", "compare", "register", "triage", "draft", "review", "record", "settle", "thumbnail",
-    "structure", "prior_report",
+    "structure", "prior_report", "anatomy", "calibration", "sanity", "volume", "retrieve",
+    "examine",
 }  # fmt: skip
 EDGES = {"sources", "models", "sinks", "store", "language"}
 PIPELINE = {"pipeline", "parts", "prepare", "guard"}
 COMPOSITION = {"desk", "cli", "__main__", "flows", "demo"}
-WORKBENCH = {"train", "evaluate", "samples"}
+WORKBENCH = {"train", "evaluate", "samples", "guests"}
 
 MAY_IMPORT = {
     **dict.fromkeys(VALUES, VALUES),
@@ -40,16 +42,16 @@ HEAVY = {"torch", "monai", "open_clip", "prefect", "highdicom", "fhir", "sqlalch
 """Libraries that only one room each may know."""
 
 HOMES = {
-    "torch": {"models", "train"},
-    "torchvision": {"models", "train"},
-    "monai": {"models", "train"},
-    "open_clip": {"models", "train"},
-    "onnxruntime": {"models", "train"},
+    "torch": {"models", "train", "guests"},
+    "torchvision": {"models", "train", "guests"},
+    "monai": {"models", "train", "guests"},
+    "open_clip": {"models", "train", "guests"},
+    "onnxruntime": {"models", "train", "guests"},
     "prefect": {"flows"},
     "highdicom": {"sinks"},
     "fhir": {"sinks"},
     "sqlalchemy": {"store"},
-    "cv2": {"register", "samples", "train"},
+    "cv2": {"register", "samples", "train", "anatomy"},
 }
 
 

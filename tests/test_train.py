@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ from radpipe.train.collection import LABELS, normal_files, patient_folds, read_g
 from radpipe.train.export import save_reader  # noqa: E402
 from radpipe.train.features import Extractor, rounded_to_half  # noqa: E402
 from radpipe.train.heads import Extra, fit_gaussian, fit_platt, fit_ridge, fit_views  # noqa: E402
+from radpipe.train.lesions import KINDS, adapt, stream  # noqa: E402
 from radpipe.train.lungs import find_lungs  # noqa: E402
 from radpipe.train.outside import project, spoilt  # noqa: E402
 from radpipe.train.paint import TEACHES, paint, scene  # noqa: E402
-from radpipe.train.pairs import Pairs  # noqa: E402
 from radpipe.train.repeats import processed_view, repeatability, repeated_view  # noqa: E402
 
-SMALL = Shape(width=32, depth=3, heads=2, hidden=64, registers=2, patch=14, grid=(3, 4), taps=(0, 1), labels=5, components=4)
+SMALL = Shape(width=32, depth=3, heads=2, hidden=64, registers=2, patch=14, grid=(3, 4), taps=(0, 1), labels=5, components=4,
+              measures=3, orientations=6, painted=(4, 1))  # fmt: skip
 
 
 def _small_reader() -> Reader:
@@ -47,10 +49,28 @@ def test_the_exported_graph_gives_what_the_network_gives(tmp_path: Path) -> None
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for images in (1, 3):
         batch = np.random.default_rng(images).normal(size=(images, 1, 42, 56)).astype(np.float32)
+        measures = np.random.default_rng(images).normal(size=(images, 3)).astype(np.float32) * 10
+        measures[0, 1] = np.nan
         with torch.inference_mode():
-            expected = reader(torch.from_numpy(batch))
-        for found, wanted in zip(session.run(None, {"batch": batch}), expected, strict=True):
+            expected = reader(torch.from_numpy(batch), torch.from_numpy(measures))
+        for found, wanted in zip(session.run(None, {"batch": batch, "measures": measures}), expected, strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_measure_that_could_not_be_taken_counts_as_usual_and_an_odd_one_is_cut() -> None:
+    reader = _small_reader()
+    reader.measure_centre.data = torch.tensor([1.0, 2.0, 3.0])
+    reader.measure_scale.data = torch.tensor([1.0, 1.0, 1.0])
+    batch = torch.zeros(1, 1, 42, 56)
+
+    def answer(*measures: float) -> torch.Tensor:
+        with torch.inference_mode():
+            return torch.logit(reader(batch, torch.tensor([measures]))[0])
+
+    nan = float("nan")
+    torch.testing.assert_close(answer(nan, nan, nan), answer(1.0, 2.0, 3.0))
+    torch.testing.assert_close(answer(1.0 + 3.0, 2.0, 3.0), answer(500.0, 2.0, 3.0))
+    assert not torch.allclose(answer(2.0, 2.0, 3.0), answer(1.0, 2.0, 3.0))
 
 
 def test_the_graph_is_the_same_each_time_and_holds_no_weights(tmp_path: Path) -> None:
@@ -137,20 +157,14 @@ def test_a_centred_collection_cannot_teach_where_an_image_is_from() -> None:
     assert auc(centred(features)[:, 0], truth[:, 0]) > 0.7
 
 
-def test_of_a_pair_only_the_change_is_learnt() -> None:
-    """The pairs carry a mark in both partners: it gets no weight, and what changes does."""
+def test_a_feature_with_emphasis_bears_a_smaller_penalty() -> None:
     random = np.random.default_rng(8)
-    features = random.normal(size=(300, 10)).astype(np.float32)
-    truth = random.random((300, 1)) < 0.5
-    before = random.normal(size=(200, 10)).astype(np.float32)
-    before[:, 9] += 20
-    after = before.copy()
-    after[:, 0] += 1
-    pairs = Extra(after, np.ones((200, 1)), 1.0, before=before)
-    head = fit_ridge(features, truth, (pairs,), 10.0)
-    without = fit_ridge(features, truth, (), 10.0)
-    assert float(head(after[:1])[0, 0] - head(before[:1])[0, 0]) > 0.3
-    assert abs(head.weight[0, 9] - without.weight[0, 9]) < 0.02
+    features = random.normal(size=(300, 2)).astype(np.float32)
+    truth = (features[:, :1] + features[:, 1:] + random.normal(size=(300, 1))) > 0
+    even = fit_ridge(features, truth, (), 3000.0)
+    led = fit_ridge(features, truth, (), 3000.0, np.array([1.0, 5.0]))
+    ratio = [float(head.weight[0, 1] / head.weight[0, 0]) for head in (even, led)]
+    assert ratio[1] > 3 * ratio[0]
 
 
 def test_the_lungs_are_found_where_readers_drew_them(shared: Path) -> None:
@@ -186,15 +200,37 @@ def test_a_painted_lesion_grows_with_its_size_and_leaves_the_rest(what: str, sha
     assert changes[1][: max(lungs[0] - 10, 0)].sum() < 0.01 * changes[1].sum()
 
 
-def test_a_painted_copy_is_held_out_with_its_patient(shared: Path) -> None:
-    radiographs = read_radiographs(shared / "data", "nih")
-    folds = patient_folds(radiographs.patients, radiographs.truth, 5, 1)
-    nothing = np.zeros((3, 4), np.float32)
-    patients = np.array([radiographs.patients[0], radiographs.patients[500], "normal/00001.jpg"])
-    pairs = Pairs(np.array(["mass", "edema", "consolidation"]), np.zeros(3), (), patients, nothing, nothing)
-    assert pairs.folds(radiographs, folds)[:2].tolist() == [folds[0], folds[500]]
-    assert pairs.taught[:, LABELS.index("abnormal")].tolist() == [0.25] * 3
-    assert pairs.taught[:, LABELS.index("lung_opacity")].tolist() == [0, 0.5, 1]
+def test_the_truth_of_a_painted_scene_is_where_it_was_painted(shared: Path) -> None:
+    spec = input_spec(tomllib.loads(Path("radpipe/train/recipe.toml").read_text(encoding="utf-8")))
+    files = normal_files(shared / "data", 3, seed=1)
+    recipe = {"paintings": 2}
+    shown = next(stream(files, spec, (16, 16), recipe, 5, 0))
+    again = next(stream(files, spec, (16, 16), recipe, 5, 0))
+    np.testing.assert_array_equal(shown.batch, again.batch)
+    assert shown.batch.shape == (3, 1, 224, 224)
+    assert shown.truth.shape == (3, 256, len(KINDS))
+    assert not shown.truth[0].any()  # as it is
+    for image in (1, 2):
+        assert (shown.truth[image].max(axis=0) > 0).sum() <= 1  # one kind each
+        touched = shown.truth[image].max(axis=1) == 1
+        change = np.abs(shown.batch[image] - shown.batch[0])[0].reshape(16, 14, 16, 14).mean((1, 3)).reshape(-1)
+        if touched.any():
+            assert change[touched].mean() > 5 * change[shown.truth[image].max(axis=1) == 0].mean()
+
+
+def test_the_last_blocks_are_trained_and_a_broken_off_run_goes_on(shared: Path, tmp_path: Path) -> None:
+    spec = dataclasses.replace(
+        input_spec({"input": {"rows": 42, "columns": 56, "mean": 0.45, "std": 0.225, "percentiles": [0.5, 99.5]}})
+    )
+    recipe = {"first_block": 2, "scenes": 4, "paintings": 1, "scenes_a_step": 2, "learning_rate": 1e-3, "weight_decay": 0.0,
+              "minutes_between_states": 0}  # fmt: skip
+    before = _small_reader().backbone
+    after, head, _ = adapt(before, shared / "data", spec, recipe, 1, tmp_path)
+    assert torch.equal(before.blocks[1].fc1.weight, after.blocks[1].fc1.weight)
+    assert not torch.equal(before.blocks[2].fc1.weight, after.blocks[2].fc1.weight)
+    again, same_head, _ = adapt(before, shared / "data", spec, recipe, 1, tmp_path)  # all is done: from its state
+    assert torch.equal(again.blocks[2].fc1.weight, after.blocks[2].fc1.weight)
+    assert torch.equal(head.patch.weight, same_head.patch.weight)
 
 
 def test_calibration_recovers_known_probabilities_and_never_turns_a_label_round() -> None:
@@ -255,18 +291,33 @@ def test_projections_of_a_box_are_bright_where_it_is_dense() -> None:
         assert np.median(shadow) > 0.3
 
 
-def test_a_chest_is_spoilt_in_four_ways(tmp_path: Path) -> None:
+def test_a_chest_is_spoilt_in_six_ways(tmp_path: Path) -> None:
     made = list(spoilt([tmp_path / "a.png"], lambda path: np.tri(4, 6, dtype=np.float32)))
-    assert [item.group for item in made] == ["turned 90", "turned 180", "turned 270", "inverted"]
-    assert made[0].load().shape == (6, 4)
-    np.testing.assert_array_equal(made[3].load(), 1 - np.tri(4, 6))
+    groups = ["turned 90", "turned 180", "turned 270", "mirrored", "inverted", "inverted, turned"]
+    assert [item.group for item in made] == groups
+    assert made[0].load().shape == made[5].load().shape == (6, 4)
+    np.testing.assert_array_equal(made[3].load(), np.tri(4, 6)[:, ::-1])
+    np.testing.assert_array_equal(made[4].load(), 1 - np.tri(4, 6))
+
+
+class _Halves:
+    """Takes the halves of any picture for lungs."""
+
+    identity = "halves"
+
+    def fields(self, batch: np.ndarray) -> np.ndarray:
+        rows, columns = batch.shape[2:]
+        fields = np.zeros((len(batch), 2, rows, columns), np.float32)
+        fields[:, 0, rows // 8 : -rows // 8, columns // 10 : columns // 2 - columns // 10] = 1
+        fields[:, 1, rows // 8 : -rows // 8, columns // 2 + columns // 10 : -columns // 10] = 1
+        return fields
 
 
 def test_features_are_kept_and_taken_up_again(tmp_path: Path) -> None:
     spec = dataclasses.replace(
         input_spec({"input": {"rows": 42, "columns": 56, "mean": 0.45, "std": 0.225, "percentiles": [0.5, 99.5]}})
     )
-    extractor = Extractor(_small_reader().backbone, spec, tmp_path)
+    extractor = Extractor(_small_reader().backbone, spec, tmp_path, _Halves(), ("ctr", "heart_left"))
     images = np.random.default_rng(7).random((3, 50, 60), np.float32)
     first = extractor.features("some", ["a", "b", "c"], lambda number: images[number])
 
@@ -276,6 +327,9 @@ def test_features_are_kept_and_taken_up_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(extractor.features("some", ["a", "b", "c"], never), first)
     assert first.shape == (3, 2 * SMALL.channels)
     assert extractor.features("some", ["a", "b", "d"], lambda number: images[number]).shape == first.shape
+    measures = extractor.measures("some", ["a", "b", "c"], lambda number: images[number])
+    np.testing.assert_array_equal(extractor.measures("some", ["a", "b", "c"], never), measures)
+    assert measures.shape == (3, 2)
 
 
 def test_the_recipe_in_the_record_is_the_recipe_in_the_package(root: Path) -> None:

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, with examples."""
-    from radpipe.cli import admin, evaluate, people, reading, reports, structure
+    from radpipe.cli import admin, calibrate, evaluate, people, reading, reports, similar, structure, train, volume, weights
 
     formatter = _formatter()
     parser = argparse.ArgumentParser(
@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radpipe {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     common = _common()
-    for module in (reading, reports, structure, people, evaluate, admin):
+    for module in (reading, volume, reports, similar, structure, people, evaluate, calibrate, train, weights, admin):
         module.add_commands(commands, common, formatter)
     return parser
 

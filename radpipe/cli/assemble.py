@@ -12,6 +12,7 @@ from radpipe.errors import StoreError, UsageError
 from radpipe.settings import Settings
 
 if TYPE_CHECKING:
+    from radpipe.calibration import SiteCalibration
     from radpipe.desk import Desk
     from radpipe.language import LanguageModel
     from radpipe.pipeline import Pipeline
@@ -21,18 +22,40 @@ if TYPE_CHECKING:
     from radpipe.triage import Rules
 
 
+GATEKEEPER, GATE_BODY_PART = "chest-dinov2s", "CHEST"
+"""The shipped reader that tells view, orientation and distance for guests that do not."""
+
+
 def weights_folder(settings: Settings) -> Path:
     """The site's weights, else those that ship: in the installed package, or beside it in a clone."""
-    if settings.weights != Path(""):
-        return settings.weights
+    return settings.weights if settings.weights != Path("") else shipped_weights()
+
+
+def shipped_weights() -> Path:
+    """In the installed package, or beside it in a clone."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "weights"
     return installed if installed.is_dir() else package.parent / "weights"
 
 
 def card_of(settings: Settings) -> ModelCard:
-    """The card of the model that the settings name."""
-    return read_card(weights_folder(settings) / settings.model / "card.toml")
+    """The card of the model that the settings name, as this site calibrated it."""
+    card = read_card(weights_folder(settings) / settings.model / "card.toml")
+    calibration = calibration_of(settings)
+    if calibration is None:
+        return card
+    from radpipe.calibration import calibrated_card
+
+    return calibrated_card(card, calibration)
+
+
+def calibration_of(settings: Settings) -> SiteCalibration | None:
+    """What `radpipe calibrate` wrote for this site, if the settings name it. Raises WeightsError."""
+    if settings.calibration == Path(""):
+        return None
+    from radpipe.calibration import read_calibration
+
+    return read_calibration(settings.calibration)
 
 
 class LazyModel:
@@ -46,11 +69,38 @@ class LazyModel:
     def __call__(self) -> ImageModel:
         with self._lock:
             if self._model is None:
-                from radpipe.models import open_model
-
-                settings = self._settings
-                self._model = open_model(self._card, settings.backend, settings.device, settings.threads)
+                self._model = _opened(self._settings, self._card)
             return self._model
+
+
+def _opened(settings: Settings, card: ModelCard) -> ImageModel:
+    """The card's network with what belongs to it: the lung segmenter, a gatekeeper, the site's calibration."""
+    from radpipe.calibration import CalibratedModel, is_calibrated
+    from radpipe.examine import Examiner, Gated
+    from radpipe.models import open_model
+
+    model = open_model(card, settings.backend, settings.device, settings.threads)
+    if card.lungs:
+        from radpipe.models.lungs import open_lungs
+
+        folder = card.directory.parent / card.lungs
+        model = Examiner(model, open_lungs(folder, model.backend, settings.device, settings.threads))
+    elif card.distance_limit is None and card.input.body_part == GATE_BODY_PART:
+        gate = read_card(shipped_weights() / GATEKEEPER / "card.toml")
+        model = Gated(model, _opened(settings, gate))
+    calibration = calibration_of(settings)
+    if calibration is not None and is_calibrated(card):
+        model = CalibratedModel(model, calibration)
+    return model
+
+
+def lungs_of(card: ModelCard) -> str:
+    """The identity of the lung segmenter that the card's model is told by; "" where it needs none."""
+    if not card.lungs:
+        return ""
+    from radpipe.models.lungs import read_lung_card
+
+    return read_lung_card(card.directory.parent / card.lungs / "card.toml").identity
 
 
 def open_the_store(settings: Settings, *, make: bool = False) -> SqlStore:
@@ -101,15 +151,18 @@ def open_pipeline(settings: Settings, paths: Sequence[Path]) -> Pipeline:
 
     card = card_of(settings)
     rules = rules_of(settings)
+    calibration = calibration_of(settings)
+    decided_by = repr(rules).encode() + (calibration.sha256.encode() if calibration else b"")
     return Pipeline(
         store=open_the_store(settings, make=True),
         keep=open_keep(settings),
         source=FolderSource(paths),
         model=LazyModel(settings, card),
         rules=rules,
-        configuration_sha256=settings.configuration_sha256(repr(rules).encode()),
+        configuration_sha256=settings.configuration_sha256(decided_by),
         model_sha256=card.sha256,
         input_spec=card.input,
+        lungs=lungs_of(card),
         batch_studies=settings.batch_studies,
     )
 

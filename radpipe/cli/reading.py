@@ -177,12 +177,13 @@ def _run_line(pipeline: Pipeline, reading: Reading, assessed: dict[str, bool]) -
 
 
 def _predict(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe import sanity
     from radpipe.cli.assemble import LazyModel, card_of
     from radpipe.cli.pictures import load_picture
     from radpipe.preprocess import model_input
 
-    card = card_of(settings)
-    model = LazyModel(settings, card)()
+    model = LazyModel(settings, card_of(settings))()
+    card = model.card
     aside = 0
     for path in options.images:
         try:
@@ -193,9 +194,9 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
             sys.stderr.write(f"set aside: {path}: {error}\n")
             continue
         answer = model.predict(tensor[None])
-        distance = float(answer.distance[0])
-        fits = distance <= card.distance_limit
-        why = f"unlike the images that the model learnt from (distance {distance:.2f}, limit {card.distance_limit:.2f})"
+        why = sanity.why_not(answer, 0, card)
+        measured = answer.chests[0].measurement if answer.chests else None
+        told = card.view_labels[int(answer.views[0].argmax())] if card.view_labels else None
         probabilities = zip(card.labels, answer.probabilities[0], strict=True)
         _print_line(
             {
@@ -204,10 +205,13 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
                 "model_sha256": card.sha256,
                 "backend": model.backend,
                 "provider": model.provider,
-                "view": picture.view.value if picture.view else card.view_labels[int(answer.views[0].argmax())],
+                "view": picture.view.value if picture.view else told,
                 "view_basis": "tags" if picture.view else "image",
-                "in_distribution": fits,
-                "why_not": None if fits else why,
+                "in_distribution": why is None,
+                "why_not": why,
+                "orientation": sanity.orientation(answer, 0, card),
+                "cardiothoracic_ratio": measured.value if measured else None,
+                "quality": list(sanity.notes(answer, 0)),
                 "probabilities": {label.finding: round(float(p), 6) for label, p in probabilities},
             }
         )
@@ -217,7 +221,7 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
 def _compare(options: argparse.Namespace, settings: Settings) -> int:
     import numpy as np
 
-    from radpipe import compare, detect
+    from radpipe import compare, detect, sanity
     from radpipe.cli.assemble import LazyModel, card_of
     from radpipe.cli.pictures import load_best_picture
     from radpipe.preprocess import model_input
@@ -235,16 +239,16 @@ def _compare(options: argparse.Namespace, settings: Settings) -> int:
     )
     registration = register(pair[0].pixels, pair[1].pixels)
     changes = compare.changes(current, prior, card, registration, pair[0].sop_instance_uid, pair[1].sop_instance_uid)
-    strange = [
-        str(picture.path)
-        for picture, distance in zip(pair, answer.distance, strict=True)
-        if not distance <= card.distance_limit
-    ]
+    strange = [str(picture.path) for number, picture in enumerate(pair) if sanity.why_not(answer, number, model.card)]
     _print_line(
         {
             "current": {"file": str(pair[0].path), "sop_instance_uid": pair[0].sop_instance_uid},
             "prior": {"file": str(pair[1].path), "sop_instance_uid": pair[1].sop_instance_uid},
             "changes": [change_record(change) for change in changes],
+            "chances": {
+                finding: {"new": round(new, 6), "resolved": round(resolved, 6)}
+                for finding, (new, resolved) in compare.chances(current, prior).items()
+            },
             "registration": registration_record(registration),
             "out_of_distribution": strange,
             "model": {

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from radpipe import __version__
 from radpipe.codes import finding_words
-from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, score_words
+from radpipe.finding import Change, ChangeKind, Decision, Evidence, Finding, Measurement, score_words
 from radpipe.reading import Reading
 from radpipe.report import Origin, Report, Section, SectionName, Sentence, Verdict
 from radpipe.sinks import overlay, picture, text
@@ -239,7 +239,7 @@ def _brief(evidence: Evidence, origin: Origin, reading: Reading) -> str:
     elif evidence.score is not None:
         parts.append(f"score {score_words(evidence.score)}")
     if evidence.measurement:
-        parts.append(f"{evidence.measurement.name} {evidence.measurement.value:g} {evidence.measurement.unit}")
+        parts.append(_measured_words(evidence.measurement))
     if evidence.box_px:
         parts.append("box")
     if evidence.prior_sop_instance_uid:
@@ -264,8 +264,7 @@ def _full(evidence: Evidence, reading: Reading) -> tuple[tuple[str, str], ...]:
     if evidence.threshold is not None:
         pairs.append(("Threshold", f"{evidence.threshold:.3f}"))
     if evidence.measurement:
-        measured = evidence.measurement
-        pairs.append(("Measured", f"{measured.name} {measured.value:g} {measured.unit} ({measured.basis})"))
+        pairs.append(("Measured", f"{_measured_words(evidence.measurement)} ({evidence.measurement.basis})"))
     if evidence.prior_sop_instance_uid:
         pairs.append(("Prior image", evidence.prior_sop_instance_uid))
     if evidence.source:
@@ -273,6 +272,12 @@ def _full(evidence: Evidence, reading: Reading) -> tuple[tuple[str, str], ...]:
     if evidence.model:
         pairs.append(("Model", evidence.model))
     return tuple(pairs)
+
+
+def _measured_words(measured: Measurement) -> str:
+    """ "cardiothoracic ratio 0.514"; a ratio's unit, "1" in UCUM, is not written."""
+    unit = "" if measured.unit == "1" else f" {measured.unit}"
+    return f"{measured.name.replace('_', ' ')} {measured.value:g}{unit}"
 
 
 def _rows(reading: Reading, report: Report, drawn: tuple[Finding, ...]) -> list[Row]:
@@ -299,7 +304,7 @@ def _rows(reading: Reading, report: Report, drawn: tuple[Finding, ...]) -> list[
                 colour=overlay.colour(key) if key >= 0 else "",
                 decision="silent" if silent else finding.decision.value,
                 decision_words="–" if silent else _DECISION_WORDS[finding.decision],
-                side=finding.laterality.value if finding.laterality and not silent else "",
+                side="" if silent else " ".join(filter(None, (finding.laterality, finding.zone and f"{finding.zone} zone"))),
                 probability=finding.probability,
                 threshold=finding.threshold,
                 rule_out=finding.rule_out,

@@ -19,20 +19,43 @@ from typing import Any
 import numpy as np
 import torch
 
+from radpipe.anatomy import NAMES
 from radpipe.card import InputSpec
 from radpipe.evaluate.metrics import patient_weights
 from radpipe.models.dinov2 import Reader, Shape
+from radpipe.models.lungs import open_lungs
 from radpipe.train.backbone import fold, read_checkpoint
 from radpipe.train.card_text import write_card
-from radpipe.train.collection import LABELS, patient_folds
+from radpipe.train.change import change_figures
+from radpipe.train.collection import LABELS, normal_files, patient_folds
 from radpipe.train.export import save_reader
 from radpipe.train.features import Extractor, rounded_to_half
 from radpipe.train.heads import Extra, Linear, fit_ridge
+from radpipe.train.lesions import KINDS, LesionHead, adapt
 from radpipe.train.material import Material, gather
-from radpipe.train.record import plot_curves, write_figures, write_manifest
-from radpipe.train.response import painted_response
-from radpipe.train.sanity import Distance, View, distances, fit_final_distance, fit_final_views, view_figures
-from radpipe.train.validate import LabelFigures, extras, label_figures, mean_aucs, out_of_fold, subgroups
+from radpipe.train.pointing import painted_pointing
+from radpipe.train.record import plot_curves, plot_lesions, write_figures, write_manifest
+from radpipe.train.sanity import (
+    ORIENTATIONS,
+    Distance,
+    View,
+    distances,
+    fit_final_distance,
+    fit_final_orientation,
+    fit_final_views,
+    orientation_figures,
+    view_figures,
+)
+from radpipe.train.validate import (
+    LabelFigures,
+    emphasis,
+    enriched,
+    extras,
+    label_figures,
+    mean_aucs,
+    out_of_fold,
+    subgroups,
+)
 
 _log = logging.getLogger("radpipe.train")
 
@@ -57,14 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(message)s", handlers=[log, logging.StreamHandler(sys.stderr)]
     )
     shutil.copyfile(options.recipe, record / "recipe.toml")
-    train(
-        options.data, options.backbone, options.out, tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.cache
-    )
+    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    train(options.data, options.backbone, options.out, recipe, options.cache)
     return 0
 
 
 def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache: Path) -> None:
-    """Do everything; leaves the weights, the card and the record in `out`."""
+    """Do everything; leaves the weights, the card and the record in `out`. The lungs' segmenter is expected beside it."""
     started = time.monotonic()
     torch.set_num_threads(recipe["threads"])
     spec = input_spec(recipe)
@@ -73,28 +95,47 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
         taps=tuple(recipe["network"]["taps"]),
         labels=len(LABELS),
         components=recipe["distance"]["components"],
+        measures=len(NAMES),
+        orientations=len(ORIENTATIONS),
+        painted=tuple(LABELS.index(kind) for kind in KINDS),
     )
-    backbone = rounded_to_half(fold(read_checkpoint(checkpoint), shape, spec.mean[0], spec.std[0]))
-    material = gather(data, recipe, Extractor(backbone, spec, cache))
+    lungs = open_lungs(out.parent / recipe["measures"]["lungs"], "onnx", "cpu", recipe["threads"])
+    frozen = rounded_to_half(fold(read_checkpoint(checkpoint), shape, spec.mean[0], spec.std[0]))
+    backbone, lesions, curve = adapt(frozen, data, spec, recipe["lesions"], recipe["seed"], cache)
+    backbone = rounded_to_half(backbone)
+    _log.info("last blocks ready after %.0f s", time.monotonic() - started)
+    material = gather(data, recipe, Extractor(backbone, spec, cache, lungs, NAMES))
     radiographs = material.radiographs
     spec = replace(spec, patient_age_years=(int(radiographs.ages.min()), int(radiographs.ages.max())))
     folds = patient_folds(radiographs.patients, radiographs.truth, recipe["folds"], recipe["seed"])
     _log.info("features ready after %.0f s", time.monotonic() - started)
 
     more, penalty = extras(material, folds, recipe), float(recipe["heads"]["ridge"])
-    scores, heads = out_of_fold(material.features, radiographs, folds, more, penalty)
+    emphasised = emphasis(material, recipe)
+    scores, heads = out_of_fold(material.looks, radiographs, folds, more, penalty, emphasised)
     figures = label_figures(scores, heads, material, folds, recipe)
     samples = patient_weights(radiographs.patients, recipe["bootstrap_samples"], recipe["seed"])
     means = mean_aucs(scores, material, samples)
     for figure in figures:
-        _log.info("%s AUC %.3f (%.3f-%.3f), pooled %.3f", figure.finding, figure.auc, *figure.auc_ci, figure.auc_pooled)
+        _log.info("%s AUC %.3f (%.3f-%.3f), pooled %.3f, enriched %.3f (%.3f-%.3f)", figure.finding, figure.auc,
+                  *figure.auc_ci, figure.auc_pooled, figure.auc_enriched, *figure.auc_enriched_ci)  # fmt: skip
     _log.info("mean of 14: same source %.3f, pooled %.3f, enriched %.3f", means.same_source, means.pooled, means.enriched)
     views, far = view_figures(material, folds, recipe), distances(material, folds, recipe)
-    _log.info("views %s; distance %s", views, far.figures)
+    lies = orientation_figures(material, recipe)
+    _log.info("views %s; orientation %s; distance %s", views, lies, far.figures)
 
-    head = fit_ridge(material.features, radiographs.truth, more, penalty)
-    reader = assemble(Reader(shape), backbone.state_dict(), head, figures, fit_final_views(material, recipe),
-                      fit_final_distance(material, recipe))  # fmt: skip
+    head = fit_ridge(material.looks, radiographs.truth, more, penalty, emphasised)
+    reader = assemble(
+        Reader(shape),
+        backbone.state_dict(),
+        head,
+        figures,
+        fit_final_views(material, recipe),
+        fit_final_distance(material, recipe),
+        fit_final_orientation(material, recipe),
+        material,
+        lesions,
+    )
     save_reader(reader, out)
     counts = {
         "images": len(radiographs),
@@ -103,25 +144,32 @@ def train(data: Path, checkpoint: Path, out: Path, recipe: dict[str, Any], cache
         "small": len(material.small),
         "small_patients": len(set(material.small.patients)),
         "normal": len(material.normal),
-        "pairs": len(material.pairs),
+        "scenes": int(recipe["lesions"]["scenes"]),
+        "enriched": int(enriched(radiographs).sum()),
         "youngest": int(radiographs.ages.min()),
         "oldest": int(radiographs.ages.max()),
         "female": round(100 * float((radiographs.sexes == "F").mean())),
         "ap": round(100 * float((radiographs.views == View.AP).mean())),
     }
-    write_card(out, recipe, spec, figures, means, far, counts)
+    groups = subgroups(scores, material)
+    pointing = painted_pointing(reader, spec, radiographs, int(recipe["pointing"]["images"]), recipe["seed"])
+    _log.info("pointing %s", pointing)
+    write_card(out, recipe, spec, figures, means, far, counts, groups, pointing)
     others = {
         "means": asdict(means),
-        "subgroups": subgroups(scores, material),
+        "subgroups": groups,
         "views": views,
+        "orientation": lies,
         "distance": far.figures,
-        "painted": painted_response(heads, figures, material, folds),
+        "pointing": pointing,
+        "change": change_figures(scores, figures, material),
         "ablations": ablations(material, folds, recipe, samples[:200]),
         "counts": counts,
     }
     write_figures(out / "record", figures, others)
-    write_manifest(out / "record", material, folds)
+    write_manifest(out / "record", material, folds, normal_files(data, 10**9, seed=0))
     plot_curves(out / "record", figures, scores, material, folds)
+    plot_lesions(out / "record", curve)
     _log.info("done after %.0f s", time.monotonic() - started)
 
 
@@ -149,15 +197,26 @@ def assemble(
     figures: tuple[LabelFigures, ...],
     views: Linear,
     distance: Distance,
+    orientation: Linear,
+    material: Material,
+    lesions: LesionHead,
 ) -> Reader:
     """Fold ridge and calibration into the label heads, and put everything into the network."""
+    tokens = material.features.shape[1]
     slope = np.array([figure.slope for figure in figures])
     offset = np.array([figure.offset for figure in figures])
     weight = labels.weight * slope[:, None]
     channels, gaussian = reader.shape.channels, distance.gaussian
     heads = {
         "label_cls": weight[:, :channels],
-        "label_patch": weight[:, channels:],
+        "label_patch": weight[:, channels:tokens],
+        "measure_weight": weight[:, tokens:],
+        "measure_centre": material.scaling.centre,
+        "measure_scale": material.scaling.scale,
+        "orientation_weight": orientation.weight,
+        "orientation_bias": orientation.bias,
+        "lesion_weight": lesions.patch.weight.numpy(),
+        "lesion_bias": lesions.patch.bias.numpy(),
         "label_bias": labels.bias * slope + offset,
         "view_weight": views.weight,
         "view_bias": views.bias,
@@ -178,38 +237,32 @@ def assemble(
 def ablations(material: Material, folds: Any, recipe: dict[str, Any], samples: Any) -> dict[str, dict[str, Any]]:
     """Mean AUCs of the recipe with one thing changed."""
     truth, penalty = material.radiographs.truth, float(recipe["heads"]["ridge"])
-    small, normal, processed, painted = extras(material, folds, recipe)
-    width = material.features.shape[1] // 2
+    more = extras(material, folds, recipe)
+    small, normal, processed = more
+    tokens, whole = material.features.shape[1], material.looks.shape[1]
+    width = tokens // 2
+    full = emphasis(material, recipe)
+    every = np.arange(whole)
     last = np.r_[width - 384 : width, 2 * width - 384 : 2 * width]
-
-    def narrow(extra: Extra) -> Extra:
-        return replace(extra, features=extra.features[:, last])
-
-    labels_for_normal = np.zeros((len(material.normal), truth.shape[1]), bool)
-    variants: dict[str, tuple[Any, tuple[Extra, ...], float]] = {
-        "last block only, as a linear probe": (material.features[:, last], (), penalty / 5),
-        "last block, both collections": (material.features[:, last], (narrow(small), narrow(normal)), penalty / 5),
-        "no extra collections": (material.features, (), penalty),
-        "with the 64 px images": (material.features, (small,), penalty),
-        "with normal images": (material.features, (normal,), penalty),
-        "normal images as plain negatives": (
-            material.features, (small, replace(normal, truth=labels_for_normal, centred=False), processed), penalty,
-        ),
-        "with both, without re-processed images": (material.features, (small, normal), penalty),
-        "re-processed at half the weight": (material.features, (small, normal, replace(processed, weight=0.5)), penalty),
-        "without painted lesions": (material.features, (small, normal, processed), penalty),
-        "painted lesions at half the weight": (
-            material.features, (small, normal, processed, replace(painted, weight=painted.weight / 2)), penalty,
-        ),
-        "painted lesions at twice the weight": (
-            material.features, (small, normal, processed, replace(painted, weight=painted.weight * 2)), penalty,
-        ),
-        "a quarter of the penalty": (material.features, (small, normal, processed, painted), penalty / 4),
-        "four times the penalty": (material.features, (small, normal, processed, painted), penalty * 4),
-    }  # fmt: skip
+    as_negatives = replace(normal, truth=np.zeros((len(material.normal), truth.shape[1]), bool), centred=False)
+    variants: dict[str, tuple[Any, tuple[Extra, ...], float, Any]] = {
+        "last block only, as a linear probe": (last, (), penalty / 5, 1.0),
+        "tokens only": (every[:tokens], more, penalty, 1.0),
+        "measures only": (every[tokens:], more, 1000.0, 1.0),
+        "no extra collections": (every, (), penalty, full),
+        "without the 64 px images": (every, (normal, processed), penalty, full),
+        "without normal images": (every, (small, processed), penalty, full),
+        "normal images as plain negatives": (every, (small, as_negatives, processed), penalty, full),
+        "without re-processed images": (every, (small, normal), penalty, full),
+        "measures at 2/3 of the emphasis": (every, more, penalty, np.where(full > 1, full * 2 / 3, 1.0)),
+        "measures at 3/2 of the emphasis": (every, more, penalty, np.where(full > 1, full * 3 / 2, 1.0)),
+        "half the penalty": (every, more, penalty / 2, full),
+        "twice the penalty": (every, more, penalty * 2, full),
+    }
     results: dict[str, dict[str, Any]] = {}
-    for name, (features, more, amount) in variants.items():
-        scores, _ = out_of_fold(features, material.radiographs, folds, more, amount)
+    for name, (columns, others, amount, weights) in variants.items():
+        narrow = tuple(replace(extra, features=extra.features[:, columns]) for extra in others)
+        scores, _ = out_of_fold(material.looks[:, columns], material.radiographs, folds, narrow, amount, weights)
         results[name] = asdict(mean_aucs(scores, material, samples[:1]))
         for key in [key for key in results[name] if key.endswith("_ci")]:
             del results[name][key]

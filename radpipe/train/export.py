@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from radpipe.models.dinov2 import Reader, Shape
+from radpipe.models.dinov2 import MEASURE_LIMIT, Reader, Shape
 from radpipe.models.onnx_model import OUTPUTS
 from radpipe.models.tensors import read_tensors, tensor_offsets, write_tensors
 
@@ -51,12 +51,16 @@ def save_graph(directory: Path) -> None:
         "embedding": ["B", 2 * shape.width],
         "views": ["B", shape.views],
         "distance": ["B"],
+        "orientation": ["B", shape.orientations],
     }
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "radpipe-dinov2-reader",
-            [helper.make_tensor_value_info("batch", TensorProto.FLOAT, ["B", 1, *side])],
+            [
+                helper.make_tensor_value_info("batch", TensorProto.FLOAT, ["B", 1, *side]),
+                helper.make_tensor_value_info("measures", TensorProto.FLOAT, ["B", shape.measures]),
+            ],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes[name]) for name in OUTPUTS],
             initializer=initializers + graph.constants,
         ),
@@ -95,12 +99,16 @@ class _Graph:
         shape = self.shape
         cls, patches = self.backbone()
         by_cls = self.add(self.linear(cls, "label_cls"), self.weight("label_bias"))  # (B, L)
+        if shape.measures:
+            by_cls = self.add(by_cls, self.linear(self.measured(), "measure_weight"))
         by_patch = self.linear(patches, "label_patch")  # (B, P, L)
         maps = self.op("Transpose", self.add(by_patch, self.reshape(by_cls, [0, 1, shape.labels])), perm=[0, 2, 1])
         self.op("Sigmoid", self.mean(maps, -1), result="probabilities")
-        self.reshape(maps, [0, 0, *shape.grid], result="maps")
+        self.reshape(self.with_lesions(maps, patches), [0, 0, *shape.grid], result="maps")
         features = self.op("Concat", cls, self.mean(patches, 1), axis=-1)
         self.op("Softmax", self.add(self.linear(features, "view_weight"), self.weight("view_bias")), result="views", axis=-1)
+        lies = self.add(self.linear(features, "orientation_weight"), self.weight("orientation_bias"))
+        self.op("Softmax", lies, result="orientation", axis=-1)
         last = self.op(
             "Concat",
             self.slice(features, shape.channels - shape.width, shape.channels, -1),
@@ -117,6 +125,26 @@ class _Graph:
         self.op("Sqrt", self.add(squares, self.op("Mul", refusal, refusal)), result="distance")
         length = self.op("ReduceL2", standard, self.integers([-1]), keepdims=1)
         self.op("Div", standard, self.op("Max", length, self.number(1e-6)), result="embedding")
+
+    def with_lesions(self, maps: str, patches: str) -> str:
+        """The maps (B, L, P), those of painted labels from the lesion head."""
+        shape = self.shape
+        if not shape.painted:
+            return maps
+        last = self.slice(patches, shape.channels - shape.width, shape.channels, -1)
+        lesions = self.add(self.linear(last, "lesion_weight"), self.weight("lesion_bias"))
+        every = self.op("Concat", maps, self.op("Transpose", lesions, perm=[0, 2, 1]), axis=1)
+        order = [
+            shape.labels + shape.painted.index(label) if label in shape.painted else label for label in range(shape.labels)
+        ]
+        return self.op("Gather", every, self.integers(order), axis=1)
+
+    def measured(self) -> str:
+        """The measures in standard deviations, 0 where there is none."""
+        centre = self.weight("measure_centre")
+        known = self.op("Where", self.op("IsNaN", "measures"), centre, "measures")
+        standard = self.op("Mul", self.op("Sub", known, centre), self.weight("measure_scale"))
+        return self.op("Clip", standard, self.number(-MEASURE_LIMIT), self.number(MEASURE_LIMIT))
 
     def backbone(self) -> tuple[str, str]:
         shape = self.shape

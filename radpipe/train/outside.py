@@ -79,11 +79,14 @@ def foreign_images(dicom: Path) -> Iterator[Made]:
 
 
 def spoilt(files: Sequence[Path], read: Callable[[Path], Floats]) -> Iterator[Made]:
-    """Chest radiographs turned by 90, 180 and 270 degrees, and inverted."""
-    for path in files:
+    """Chest radiographs turned by 90, 180 and 270 degrees, mirrored, inverted, and inverted and turned."""
+    for number, path in enumerate(files):
         for turns in (1, 2, 3):
             yield Made(f"turned {90 * turns}", path.name, partial(_turned, partial(read, path), turns))
-        yield Made("inverted", path.name, partial(_inverted, partial(read, path)))
+        yield Made("mirrored", path.name, partial(_mirrored, partial(read, path)))
+        inverted = partial(_inverted, partial(read, path))
+        yield Made("inverted", path.name, inverted)
+        yield Made("inverted, turned", path.name, partial(_turned, inverted, 1 + number % 3))
 
 
 def read_volume(folder: Path) -> tuple[Floats, tuple[float, float, float]]:
@@ -135,6 +138,10 @@ def projections(dicom: Path, count: int, seed: int) -> Iterator[Made]:
 
 def _turned(load: Callable[[], Floats], quarters: int) -> Floats:
     return np.ascontiguousarray(np.rot90(load(), quarters))
+
+
+def _mirrored(load: Callable[[], Floats]) -> Floats:
+    return np.ascontiguousarray(load()[:, ::-1])
 
 
 def _inverted(load: Callable[[], Floats]) -> Floats:

@@ -34,9 +34,6 @@ TEACHES: dict[str, dict[str, float]] = {
 }
 """What is painted -> the labels that it is an example of, and how surely."""
 
-ABNORMAL = 0.25
-"""How surely any of them teaches "abnormal": nine findings do, and all at once they would drown the real ones."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scene:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from radpipe.evaluate.metrics import calibration_curve
 from radpipe.train.material import Material
-from radpipe.train.validate import LabelFigures, cross_fitted
+from radpipe.train.validate import LabelFigures, cross_fitted, enriched
 
 Doubles = npt.NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def write_figures(folder: Path, figures: tuple[LabelFigures, ...], others: dict[
             writer.writerow([f.finding, f.positives, f.n, *(f"{number:.4f}" for number in numbers), int(f.assessed)])
 
 
-def write_manifest(folder: Path, material: Material, folds: npt.NDArray[np.int64]) -> None:
+def write_manifest(folder: Path, material: Material, folds: npt.NDArray[np.int64], painted: Sequence[Path]) -> None:
     """`manifest.csv`: every image by file name, how it was used and in which fold it was held out."""
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -62,9 +63,22 @@ def write_manifest(folder: Path, material: Material, folds: npt.NDArray[np.int64
             writer.writerow([f"nih/{file.name}", "labels", int(fold)])
         writer.writerows([f"nih64/{file.name}", "labels, small", ""] for file in material.small.files)
         writer.writerows([f"normal/{file.name}", "variation", ""] for file in material.normal)
-        pairs = material.pairs
-        for file, what, fold in zip(pairs.files, pairs.what, pairs.folds(material.radiographs, folds), strict=True):
-            writer.writerow([f"{file.parent.name}/{file.name}", f"painted {what}", int(fold)])
+        writer.writerows([f"normal/{file.name}", "painted lesions", ""] for file in painted)
+
+
+def plot_lesions(folder: Path, curve: list[tuple[int, float, float]]) -> None:
+    """`lesions.png`: how the last blocks learnt to find painted lesions."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    plot, axes = pyplot.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for panel, column, words in ((axes[0], 1, "patches"), (axes[1], 2, "images")):
+        panel.plot([point[0] for point in curve], [point[column] for point in curve], lw=1.2)
+        panel.set(title=f"binary cross-entropy, {words}", xlabel="step", ylim=(0, None))
+    plot.savefig(folder / "lesions.png", dpi=80)
+    pyplot.close(plot)
 
 
 def plot_curves(folder: Path, figures: tuple[LabelFigures, ...], scores: Doubles, material: Material, folds: Any) -> None:
@@ -80,7 +94,7 @@ def plot_curves(folder: Path, figures: tuple[LabelFigures, ...], scores: Doubles
         truth, score = material.radiographs.truth[:, index], scores[:, index]
         for inside, style, words in (
             (np.ones(len(truth), bool), "-", "all"),
-            (~material.radiographs.filtered, "--", "enriched"),
+            (enriched(material.radiographs), "--", "enriched"),
         ):
             order = np.argsort(-score[inside], kind="stable")
             hits = truth[inside][order]

@@ -1,4 +1,4 @@
-"""Is it an upright frontal chest radiograph, and which view? The view head, the distance and their checks.
+"""Is it an upright frontal chest radiograph, and which view? The heads for view and orientation, the distance, their checks.
 
 The distance is a Mahalanobis distance of the last features from those of training chests, and grows further with the
 evidence that an image is turned or inverted (a linear head; chests add nothing). What may vary between hospitals is
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from radpipe.anatomy import NAMES
+from radpipe.sanity import MIRRORED_SHARE
 from radpipe.train.heads import Gaussian, Linear, fit_gaussian, fit_views
 from radpipe.train.material import Material
 
@@ -30,6 +32,10 @@ class View(StrEnum):
     PA = "PA"
     AP = "AP"
     LATERAL = "LATERAL"
+
+
+ORIENTATIONS: tuple[str, ...] = ("upright", "turned 90", "turned 180", "turned 270", "inverted")
+"""In the order of the orientation head's output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,38 @@ def view_figures(material: Material, folds: Folds, recipe: dict[str, Any]) -> di
     }
 
 
+def fit_final_orientation(material: Material, recipe: dict[str, Any]) -> Linear:
+    """From radiographs as they are, and from some that were turned and inverted. A mirrored one looks the same to these
+    features; the side of the heart tells it (`radpipe.sanity`)."""
+    chests = np.concatenate([material.features, material.processed.features, material.elsewhere.features])
+    groups = np.array([group.split(",")[0] for group in material.spoilt.groups])
+    spoilt = groups != "mirrored"
+    target = np.zeros((len(chests) + int(spoilt.sum()), len(ORIENTATIONS)))
+    target[: len(chests), 0] = 1
+    target[np.arange(len(chests), len(target)), [ORIENTATIONS.index(group) for group in groups[spoilt]]] = 1
+    return fit_views(np.concatenate([chests, material.spoilt.features[spoilt]]), target, recipe["views"]["ridge"])
+
+
+def orientation_figures(material: Material, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Accuracy on images whose files were not learnt from, by how they lie; n of each."""
+    head = fit_final_orientation(material, recipe)
+    called = head(material.spoilt_check.features).argmax(axis=1)
+    figures: dict[str, Any] = {}
+    for group in sorted(set(material.spoilt_check.groups) - {"mirrored"}):
+        inside = np.array(material.spoilt_check.groups) == group
+        right = called[inside] == ORIENTATIONS.index(group.split(",")[0])
+        figures[group] = {"n": int(inside.sum()), "right": float(right.mean())}
+    upright = head(material.elsewhere_check.features).argmax(axis=1) == 0
+    figures["upright, elsewhere"] = {"n": len(upright), "right": float(upright.mean())}
+    share = material.raw[:, NAMES.index("heart_left_share")]
+    figures["mirrored, by the side of the heart"] = {
+        "n": len(share),
+        "right": float((1 - share < MIRRORED_SHARE).mean()),
+        "upright called mirrored": float((share < MIRRORED_SHARE).mean()),
+    }
+    return figures
+
+
 def _fit_views(material: Material, kept: npt.NDArray[np.bool_], recipe: dict[str, Any]) -> Linear:
     order = list(View)
     one_hot = np.eye(len(order))
@@ -172,7 +210,8 @@ def _chests(material: Material, kept: npt.NDArray[np.bool_] | None, normal_kept:
 
 def _refused(material: Material) -> Floats:
     lateral = np.array([group == "lateral projection" for group in material.lateral.groups])
-    return np.concatenate([material.spoilt.features, material.lateral.features[lateral]])
+    turned = np.array([group != "mirrored" for group in material.spoilt.groups])
+    return np.concatenate([material.spoilt.features[turned], material.lateral.features[lateral]])
 
 
 def _share(distances: Doubles, limit: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from radpipe.calibration import ConformalCheck, Platt, ThreeWay, conformal_check, three_way
 from radpipe.evaluate.metrics import (
     OperatingPoint,
     auc,
@@ -26,8 +27,6 @@ from radpipe.evaluate.metrics import (
     operating_point,
     patient_weights,
     stratified_auc,
-    threshold_at_sensitivity,
-    threshold_at_specificity,
 )
 from radpipe.train.collection import LABELS, Radiographs
 from radpipe.train.heads import Extra, Linear, fit_platt, fit_ridge
@@ -49,7 +48,8 @@ class LabelFigures:
     auc_ci: tuple[float, float]
     auc_pooled: float
     auc_pooled_ci: tuple[float, float]
-    auc_enriched: float  # within the sources enriched for positives
+    auc_enriched: float  # within the sources enriched for positives, adults whom no reader called normal
+    auc_enriched_ci: tuple[float, float]
     positives_enriched: int
     average_precision: float
     calibration_error: float  # cross-fitted
@@ -58,6 +58,8 @@ class LabelFigures:
     offset: float
     at_threshold: OperatingPoint
     at_rule_out: OperatingPoint
+    decisions: ThreeWay  # on probabilities
+    check: ConformalCheck
     repeatability_logit: float
     assessed: bool
 
@@ -73,29 +75,34 @@ class Means:
     enriched: float
     enriched_ci: tuple[float, float]
     abnormal: float
+    abnormal_pooled: float
+    abnormal_enriched: float
+
+
+LEAST_ENRICHED = 5
+"""Positives that a finding must have among the enriched sources to count in their mean: pneumonia has three."""
 
 
 def extras(material: Material, folds: Folds, recipe: dict[str, Any]) -> tuple[Extra, ...]:
     """The other collections, as the recipe uses them."""
     heads = recipe["heads"]
     return (
-        Extra(material.small_features, material.small.truth, heads["small_weight"]),
-        Extra(material.normal_features, None, heads["normal_weight"]),
+        Extra(material.small_looks, material.small.truth, heads["small_weight"]),
+        Extra(material.normal_looks, None, heads["normal_weight"]),
         Extra(
-            material.processed.features,
+            material.processed_looks,
             material.radiographs.truth[material.processed_of],
             heads["processed_weight"],
             centred=False,
             folds=folds[material.processed_of],
         ),
-        Extra(
-            material.pairs.after,
-            material.pairs.taught * material.radiographs.truth.std(axis=0) * recipe["painted"]["rise"],
-            recipe["painted"]["weight"],
-            before=material.pairs.before,
-            folds=material.pairs.folds(material.radiographs, folds),
-        ),
     )
+
+
+def emphasis(material: Material, recipe: dict[str, Any]) -> Doubles:
+    """(F + M,): 1 for the features of the tokens, the recipe's for the measures."""
+    tokens, whole = material.features.shape[1], material.looks.shape[1]
+    return np.concatenate([np.ones(tokens), np.full(whole - tokens, float(recipe["measures"]["emphasis"]))])
 
 
 def out_of_fold(
@@ -104,6 +111,7 @@ def out_of_fold(
     folds: Folds,
     more: tuple[Extra, ...],
     penalty: float,
+    emphasised: Doubles | float = 1.0,
 ) -> tuple[Doubles, tuple[Linear, ...]]:
     """Scores (N, L) of each image by the head that did not see its patient, and the heads, one a fold."""
     truth = radiographs.truth
@@ -112,7 +120,7 @@ def out_of_fold(
     for fold in range(int(folds.max()) + 1):
         held_out = folds == fold
         seen = tuple(_without(extra, fold) for extra in more)
-        head = fit_ridge(features[~held_out], truth[~held_out], seen, penalty)
+        head = fit_ridge(features[~held_out], truth[~held_out], seen, penalty, emphasised)
         scores[held_out] = head(features[held_out])
         heads.append(head)
     return scores, tuple(heads)
@@ -120,10 +128,15 @@ def out_of_fold(
 
 def mean_aucs(scores: Doubles, material: Material, weights: Doubles) -> Means:
     """Over the findings that have both classes; `weights` are bootstrap samples of patients."""
-    truth, strata = material.radiographs.truth, material.radiographs.filtered
+    truth, strata, ill = material.radiographs.truth, material.radiographs.filtered, enriched(material.radiographs)
     count = truth.shape[1] - 1
 
     def mean(kind: str, weight: Doubles | None) -> float:
+        if kind == "enriched":
+            kept = [i for i in range(count) if truth[ill, i].sum() >= LEAST_ENRICHED]
+            return float(
+                np.nanmean([auc(scores[ill, i], truth[ill, i], None if weight is None else weight[ill]) for i in kept])
+            )
         return float(np.nanmean([_auc(kind, scores[:, i], truth[:, i], strata, weight) for i in range(count)]))
 
     figures = {
@@ -134,6 +147,8 @@ def mean_aucs(scores: Doubles, material: Material, weights: Doubles) -> Means:
         *figures["pooled"],
         *figures["enriched"],
         abnormal=_auc("same", scores[:, -1], truth[:, -1], strata, None),
+        abnormal_pooled=auc(scores[:, -1], truth[:, -1]),
+        abnormal_enriched=auc(scores[ill, -1], truth[ill, -1]),
     )
 
 
@@ -144,6 +159,7 @@ def label_figures(
     radiographs = material.radiographs
     weights = patient_weights(radiographs.patients, recipe["bootstrap_samples"], recipe["seed"])
     repeats = _repeated_scores(heads, material, folds)
+    ill = enriched(radiographs)
     figures = []
     for index, finding in enumerate(LABELS):
         score, truth, strata = scores[:, index], radiographs.truth[:, index], radiographs.filtered
@@ -151,11 +167,9 @@ def label_figures(
         probability = _sigmoid(slope * score + offset)
         fitted_elsewhere = cross_fitted(score, truth, folds)
         same_ci = interval([stratified_auc(score, truth, strata, w) for w in weights])
-        threshold = threshold_at_specificity(probability, truth, recipe["operating"]["specificity"])
-        if finding == "abnormal":  # its absence says that nothing at all is there
-            rule_out = threshold_at_sensitivity(probability, truth, recipe["operating"]["abnormal_rule_out_sensitivity"])
-        else:
-            rule_out = threshold_at_specificity(probability, truth, recipe["operating"]["rule_out_specificity"])
+        bounds = {name: float(recipe["operating"][name]) for name in ("miss_bound", "false_alarm_bound")}
+        decisions = three_way(score, truth, radiographs.patients, **bounds).on_probabilities(Platt(slope, offset))
+        threshold, rule_out = decisions.threshold, decisions.rule_out
         positives = int(truth.sum())
         figures.append(
             LabelFigures(
@@ -166,8 +180,9 @@ def label_figures(
                 auc_ci=same_ci,
                 auc_pooled=auc(score, truth),
                 auc_pooled_ci=interval([auc(score, truth, w) for w in weights]),
-                auc_enriched=auc(score[~strata], truth[~strata]),
-                positives_enriched=int(truth[~strata].sum()),
+                auc_enriched=auc(score[ill], truth[ill]),
+                auc_enriched_ci=interval([auc(score[ill], truth[ill], w[ill]) for w in weights]),
+                positives_enriched=int(truth[ill].sum()),
                 average_precision=average_precision(score, truth),
                 calibration_error=calibration_error(fitted_elsewhere, truth),
                 brier=brier(fitted_elsewhere, truth),
@@ -175,6 +190,8 @@ def label_figures(
                 offset=offset,
                 at_threshold=operating_point(probability, truth, threshold),
                 at_rule_out=operating_point(probability, truth, rule_out),
+                decisions=decisions,
+                check=conformal_check(score, truth, radiographs.patients, folds, **bounds),
                 repeatability_logit=float(slope * repeatability(repeats[:, :, [index]])[0]),
                 assessed=positives >= recipe["operating"]["least_positives"] and same_ci[0] > 0.5,
             )
@@ -225,17 +242,21 @@ def _without(extra: Extra, fold: int) -> Extra:
     if extra.folds is None or extra.truth is None:
         return extra
     kept = extra.folds != fold
-    before = None if extra.before is None else extra.before[kept]
-    return replace(extra, features=extra.features[kept], truth=extra.truth[kept], before=before, folds=extra.folds[kept])
+    return replace(extra, features=extra.features[kept], truth=extra.truth[kept], folds=extra.folds[kept])
 
 
 def _repeated_scores(heads: tuple[Linear, ...], material: Material, folds: Folds) -> Doubles:
     """(images, views, L): of repeated views, by the head that did not see the patient."""
-    images, views, width = material.repeated_features.shape
+    images, views, width = material.repeated_looks.shape
     answers = np.zeros((images, views, len(LABELS)))
     for number, image in enumerate(material.repeated):
-        answers[number] = heads[int(folds[image])](material.repeated_features[number].reshape(views, width))
+        answers[number] = heads[int(folds[image])](material.repeated_looks[number].reshape(views, width))
     return answers
+
+
+def enriched(radiographs: Radiographs) -> npt.NDArray[np.bool_]:
+    """(N,) images of the sources enriched for positives, but for those that readers called normal: telling ill from ill."""
+    return np.asarray(~radiographs.filtered & ~radiographs.reader_normal)
 
 
 def _auc(
@@ -243,8 +264,7 @@ def _auc(
 ) -> float:
     if kind == "same":
         return stratified_auc(score, truth, strata, weight)
-    kept = ~strata if kind == "enriched" else np.ones(len(score), bool)
-    return auc(score[kept], truth[kept], None if weight is None else weight[kept])
+    return auc(score, truth, weight)
 
 
 def _sigmoid(logit: Doubles) -> Doubles:
