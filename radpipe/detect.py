@@ -136,9 +136,8 @@ def _near_lungs(chest: Chest, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] |
 def patch_box(
     patches: Floats, placement: Placement, near: npt.NDArray[np.bool_] | None = None
 ) -> tuple[int, int, int, int] | None:
-    """Bounds, in source pixels, of the connected patches around the strongest of `patches` (h, w), of those in `near` if
-    that
-    is given. None for a flat map."""
+    """Bounds, in source pixels, of the connected patches around the strongest of `patches` (h, w); of those in `near`, if
+    that is given. None for a flat map."""
     inside = _in_picture(patches, placement)
     if near is not None and (inside & near).any():
         inside &= near

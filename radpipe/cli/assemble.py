@@ -85,8 +85,7 @@ def _opened(settings: Settings, card: ModelCard) -> ImageModel:
 
         folder = card.directory.parent / card.lungs
         model = Examiner(model, open_lungs(folder, model.backend, settings.device, settings.threads))
-    elif card.distance_limit is None and card.input.body_part == GATE_BODY_PART:
-        gate = read_card(shipped_weights() / GATEKEEPER / "card.toml")
+    elif (gate := gatekeeper_of(card)) is not None:
         model = Gated(model, _opened(settings, gate))
     calibration = calibration_of(settings)
     if calibration is not None and is_calibrated(card):
@@ -94,8 +93,16 @@ def _opened(settings: Settings, card: ModelCard) -> ImageModel:
     return model
 
 
+def gatekeeper_of(card: ModelCard) -> ModelCard | None:
+    """The shipped reader, for a chest model that does not tell what it must not read; None for others."""
+    if card.distance_limit is not None or card.input.body_part != GATE_BODY_PART:
+        return None
+    return read_card(shipped_weights() / GATEKEEPER / "card.toml")
+
+
 def lungs_of(card: ModelCard) -> str:
-    """The identity of the lung segmenter that the card's model is told by; "" where it needs none."""
+    """The identity of the lung segmenter that measures for the card's model, or for its gatekeeper; "" where none does."""
+    card = gatekeeper_of(card) or card
     if not card.lungs:
         return ""
     from radpipe.models.lungs import read_lung_card
@@ -152,14 +159,15 @@ def open_pipeline(settings: Settings, paths: Sequence[Path]) -> Pipeline:
     card = card_of(settings)
     rules = rules_of(settings)
     calibration = calibration_of(settings)
-    decided_by = repr(rules).encode() + (calibration.sha256.encode() if calibration else b"")
+    gate = gatekeeper_of(card)
+    decided_by = repr(rules) + (calibration.sha256 if calibration else "") + (gate.sha256 if gate else "")
     return Pipeline(
         store=open_the_store(settings, make=True),
         keep=open_keep(settings),
         source=FolderSource(paths),
         model=LazyModel(settings, card),
         rules=rules,
-        configuration_sha256=settings.configuration_sha256(decided_by),
+        configuration_sha256=settings.configuration_sha256(decided_by.encode()),
         model_sha256=card.sha256,
         input_spec=card.input,
         lungs=lungs_of(card),

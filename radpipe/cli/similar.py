@@ -183,6 +183,7 @@ def _neighbour_line(one: dict[str, Any]) -> str:
 
 
 def _score(options: argparse.Namespace, settings: Settings) -> int:
+    from radpipe import sanity
     from radpipe.cli.assemble import LazyModel, card_of
     from radpipe.cli.pictures import load_picture
     from radpipe.preprocess import model_input
@@ -209,7 +210,7 @@ def _score(options: argparse.Namespace, settings: Settings) -> int:
             "file": str(path),
             "model": card.identity,
             "text_model": text.identity,
-            "in_distribution": card.distance_limit is None or float(answer.distance[0]) <= card.distance_limit,
+            "in_distribution": sanity.why_not(answer, 0, card) is None,
             "calibrated": False,
             "reference_images": len(text.reference),
             "texts": [

@@ -11,11 +11,12 @@ Axes: B images, P patches, K kinds of lesion.
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ KINDS: tuple[str, ...] = tuple(TEACHES)
 
 CURVE_STEPS = 20
 
+VERSION = 1
+"""Raise it when painting or training changes: a state of other making is not gone on from."""
+
 TOUCHED = 0.03
 """A patch shows a lesion where the picture changed by more than this in the mean (of 0..1)."""
 
@@ -50,6 +54,7 @@ class Shown:
 
     batch: Floats  # (B, 1, rows, columns), ready for the network
     truth: npt.NDArray[np.float32]  # (B, P, K)
+    number: int = 0  # of the scene in its stream
 
 
 class LesionHead(nn.Module):
@@ -111,9 +116,9 @@ def stream(files: tuple[Path, ...], spec: InputSpec, grid: tuple[int, int], reci
             int(recipe["paintings"]),
             np.random.default_rng([seed, 8, number]),
         )
-        number += 1
         if shown is not None:
-            yield shown
+            yield replace(shown, number=number)
+        number += 1
 
 
 def adapt(
@@ -135,7 +140,9 @@ def adapt(
     trained = [p for p in (*adapted.parameters(), *head.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=float(recipe["learning_rate"]), weight_decay=float(recipe["weight_decay"]))
     steps = int(recipe["scenes"]) // int(recipe["scenes_a_step"])
-    state_file, done, started = cache / "lesions-state.pt", 0, time.monotonic()
+    made_of = repr((VERSION, recipe, seed, spec, shape.grid)).encode()
+    state_file = cache / f"lesions-{hashlib.sha256(made_of).hexdigest()[:16]}.pt"
+    done, following, started = 0, 0, time.monotonic()
     curve: list[Any] = []
     cache.mkdir(parents=True, exist_ok=True)
     if state_file.exists():
@@ -143,9 +150,10 @@ def adapt(
         adapted.load_state_dict(state["adapted"])
         head.load_state_dict(state["head"])
         optimiser.load_state_dict(state["optimiser"])
-        done, curve = int(state["done"]), [tuple(point) for point in state.get("curve", [])]
+        done, following = int(state["done"]), int(state["following"])
+        curve = [tuple(point) for point in state["curve"]]
         _log.info("lesions: %d of %d steps are done", done, steps)
-    scenes = stream(files, spec, shape.grid, recipe, seed, done * int(recipe["scenes_a_step"]))
+    scenes = stream(files, spec, shape.grid, recipe, seed, following)
     saved, recent = time.monotonic(), []
     for step in range(done, steps):
         for group in optimiser.param_groups:
@@ -178,7 +186,7 @@ def adapt(
         if time.monotonic() - saved > 60 * float(recipe["minutes_between_states"]) or step + 1 == steps:
             partial = state_file.with_suffix(".partial")
             torch.save({"adapted": adapted.state_dict(), "head": head.state_dict(), "optimiser": optimiser.state_dict(),
-                        "done": step + 1, "curve": curve}, partial)  # fmt: skip
+                        "done": step + 1, "following": shown[-1].number + 1, "curve": curve}, partial)  # fmt: skip
             partial.replace(state_file)
             saved = time.monotonic()
     return adapted.eval().requires_grad_(False), head.eval().requires_grad_(False), curve
