@@ -68,7 +68,7 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     percentiles: tuple[float, float]  # grey values clipped and stretched to 0..1 between these
-    patient_age_years: tuple[int, int]  # studied population; outside it is said, not refused
+    patient_age_years: tuple[int, int]  # studied population; who is younger is refused, who is older is said
     fit: str = "stretch"  # how an image that is not of the frame's shape is laid into it: stretch, crop or pad
 
 

@@ -28,7 +28,13 @@ SIDED = frozenset(
 ZONED = SIDED - {"pleural_effusion", "pneumothorax", "pleural_thickening"}
 """Findings of the lung, of which a zone can be said; fluid and air in the pleura lie where gravity has them."""
 
+FOCAL = frozenset({"nodule", "mass", "pneumothorax"})
+"""Findings in one place: side and zone are those of the box, whatever shines elsewhere."""
+
 HEART = "cardiomegaly"
+
+NO_MAP = np.zeros((0, 0), np.float32)
+"""Of a guest that has none."""
 
 LEAST_LUNG = 0.05
 """Share of a patch that must be lung for it to be looked at. The pleura, the chest wall and what a diaphragm hides are the
@@ -75,7 +81,8 @@ def findings(
         decision = decide(probability, label)
         box, where, source = None, Place(None, None), "whole image"
         if decision is not Decision.ABSENT and label.finding != "abnormal":
-            box, where, source = _located(prediction.maps[index, number], label.finding, chest, placement)
+            patches = prediction.maps[index, number] if prediction.maps.size else NO_MAP
+            box, where, source = _located(patches, label.finding, chest, placement)
         evidence = Evidence(
             sop_instance_uid=sop_instance_uid,
             frame=frame,
@@ -117,6 +124,10 @@ def _located(
     if chest is None or near is None:
         return box, Place(side(patches, placement), None), "patch map"
     strength = np.where(near, np.maximum(patches - np.quantile(patches[near], 0.75), 0.0), 0.0)
+    if finding in FOCAL and (members := _strongest(patches, placement, near)):
+        focus = np.zeros(patches.shape, bool)
+        focus[tuple(np.array(members).T)] = True
+        strength = np.where(focus, strength, 0.0)
     where = place_of_patches(np.asarray(strength, np.float32), chest)
     return box, where if finding in ZONED else Place(where.laterality, None), "patch map within the lungs"
 
@@ -138,6 +149,16 @@ def patch_box(
 ) -> tuple[int, int, int, int] | None:
     """Bounds, in source pixels, of the connected patches around the strongest of `patches` (h, w); of those in `near`, if
     that is given. None for a flat map."""
+    members = _strongest(patches, placement, near)
+    if not members:
+        return None
+    rows, columns = [r for r, _ in members], [c for _, c in members]
+    height, width = patches.shape
+    return placement.box_px((min(rows) / height, min(columns) / width, (max(rows) + 1) / height, (max(columns) + 1) / width))
+
+
+def _strongest(patches: Floats, placement: Placement, near: npt.NDArray[np.bool_] | None) -> list[tuple[int, int]]:
+    """The connected patches around the strongest one; none of a flat map."""
     inside = _in_picture(patches, placement)
     if near is not None and (inside & near).any():
         inside &= near
@@ -145,13 +166,9 @@ def patch_box(
     peak = float(values.max())
     base = float(np.median(patches[inside])) if inside.any() else peak
     if not peak > base:
-        return None
-    strong = values >= base + BOX_LEVEL * (peak - base)
+        return []
     row, column = np.unravel_index(int(values.argmax()), values.shape)
-    members = _component(strong, int(row), int(column))
-    rows, columns = [r for r, _ in members], [c for _, c in members]
-    height, width = patches.shape
-    return placement.box_px((min(rows) / height, min(columns) / width, (max(rows) + 1) / height, (max(columns) + 1) / width))
+    return _component(values >= base + BOX_LEVEL * (peak - base), int(row), int(column))
 
 
 def side(patches: Floats, placement: Placement) -> Laterality | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from radpipe.anatomy import Anatomy, anatomy
 from radpipe.card import InputSpec, ModelCard
@@ -93,7 +94,7 @@ class Gated:
         answer = self._guest.predict(batch, measures)
         spec, seen = self._guest.card.input, self._gate.card.input
         grey = batch[:, 0] * np.float32(spec.std[0]) + np.float32(spec.mean[0])
-        shown = [model_input(picture, seen)[0] for picture in grey]
+        shown = [model_input(_resized(picture, seen.rows, seen.columns), seen)[0] for picture in grey]
         told = self._gate.predict(
             np.stack(shown) if shown else np.zeros((0, seen.channels, seen.rows, seen.columns), np.float32)
         )
@@ -124,9 +125,21 @@ def vectors(chests: tuple[Chest, ...], names: tuple[str, ...]) -> Floats:
 
 def clipped_of(batch: Floats, spec: InputSpec) -> Floats:
     """(B, 2): the shares of each picture that are as white, and as black, as can be."""
-    grey = _grey(batch, spec)
-    shares = np.stack([(grey >= 1 - QUITE).mean(axis=(1, 2, 3)), (grey <= QUITE).mean(axis=(1, 2, 3))], axis=1)
-    return np.asarray(shares, np.float32)
+    shares = np.ones((len(batch), 2), np.float32)
+    for index, (picture,) in enumerate(_grey(batch, spec)):
+        rows, columns = (np.flatnonzero((picture > QUITE).any(axis=axis)) for axis in (1, 0))
+        if len(rows):  # padding and collimation around it do not count
+            inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            shares[index] = (inside >= 1 - QUITE).mean(), (inside <= QUITE).mean()
+        else:
+            shares[index, 0] = 0.0
+    return shares
+
+
+def _resized(picture: Floats, rows: int, columns: int) -> Floats:
+    """The whole frame of one network as that of another: no padding, so that fractions of the frame stay."""
+    image = Image.fromarray(np.ascontiguousarray(picture, np.float32))
+    return np.asarray(image.resize((columns, rows), Image.Resampling.BICUBIC), np.float32)
 
 
 def _grey(batch: Floats, spec: InputSpec) -> Floats:

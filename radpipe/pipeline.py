@@ -19,6 +19,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
+
 from radpipe import compare, detect, dicom, draft, prior_report, register, sanity, triage
 from radpipe.errors import InputError
 from radpipe.finding import Change, Finding, Prior
@@ -207,12 +210,18 @@ def _read(pipeline: Pipeline, prepared: Sequence[Prepared]) -> list[tuple[Prepar
             reading = replace(reading, run_key=key, report=drafted)
         standing = pipeline.store.study_reading(reading.study.study_instance_uid)
         if is_final or reading.is_read or standing is None or not standing.is_read:
-            seen = {}
-            if reading.is_read and item.image is not None and isinstance(answer, Prediction) and answer.embedding.size:
-                seen = {item.image.sop_instance_uid: answer.embedding[0]}
-            pipeline.store.save_reading(reading, embeddings=seen)
+            pipeline.store.save_reading(reading, embeddings=_seen(item, answer) if reading.is_read else {})
         readings.append((item, reading))
     return readings
+
+
+def _seen(item: Prepared, answer: Prediction | Fault | None) -> dict[str, npt.NDArray[np.float32]]:
+    """The embedding that is kept of an image; none where the model gives no usable one: a guest may give anything."""
+    if item.image is None or not isinstance(answer, Prediction) or answer.embedding.ndim != 2 or not answer.embedding.size:
+        return {}
+    with np.errstate(over="ignore"):
+        usable = np.isfinite(answer.embedding[0].astype(np.float16)).all()
+    return {item.image.sop_instance_uid: answer.embedding[0]} if usable else {}
 
 
 def _conclude(pipeline: Pipeline, item: Prepared, prediction: Prediction | None, infer_s: float) -> tuple[Reading, bool]:

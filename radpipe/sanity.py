@@ -8,6 +8,7 @@ where its card says adults. What only may be wrong (a mirrored picture, a rotate
 from __future__ import annotations
 
 import math
+import re
 
 from radpipe.card import InputSpec, ModelCard
 from radpipe.ports import Prediction
@@ -31,9 +32,9 @@ as they are, 81 % of them mirrored."""
 
 
 CLIPPED_LIMITS = (0.15, 0.50)
-"""Shares of the picture that may be quite white and quite black. Of 1,285 of our radiographs the whitest has 0.08, the
-blackest
-(collimated) 0.41; of 40 whose grey values were doubled and cut half have more than 0.52."""
+"""Shares of the picture, without what is black around it, that may be quite white and quite black. Of 1,285 of our
+radiographs the whitest has 0.08, the blackest (with its collimation) 0.41; of 40 whose grey values were doubled and cut half
+have over 0.52."""
 
 
 def why_not(prediction: Prediction, index: int, card: ModelCard) -> str | None:
@@ -87,8 +88,10 @@ def too_young(study: Study, spec: InputSpec) -> str | None:
 
 def age_years(study: Study) -> float | None:
     """From PatientAge (AS, PS3.5 6.2), else from the birth date."""
-    text = study.patient_age.strip()
-    if len(text) == 4 and text[:3].isdigit() and text[3] in "YMWD":
-        return int(text[:3]) / {"Y": 1, "M": 12, "W": 52, "D": 365}[text[3]]
+    said = re.fullmatch(r"(\d{1,3})([YMWD]?)", study.patient_age.strip().upper(), re.ASCII)
+    if said and int(said[1]):  # 000Y is how some say that they do not know
+        return int(said[1]) / {"Y": 1, "": 1, "M": 12, "W": 52, "D": 365}[said[2]]
     born, taken = study.patient.patient_birth_date, study.study_date
-    return (taken - born).days / 365.25 if born and taken and taken >= born else None
+    if not (born and taken and taken >= born):
+        return None
+    return taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))

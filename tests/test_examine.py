@@ -14,7 +14,7 @@ from radpipe import sanity
 from radpipe.anatomy import NAMES
 from radpipe.card import InputSpec, ModelCard
 from radpipe.detect import findings
-from radpipe.examine import Examiner, Gated
+from radpipe.examine import Examiner, Gated, clipped_of
 from radpipe.finding import Finding
 from radpipe.models.fake import FakeModel, fake_card
 from radpipe.ports import Prediction
@@ -153,7 +153,19 @@ def test_a_mirrored_chest_is_pointed_out_and_not_refused() -> None:
 
 @pytest.mark.parametrize(
     ("age", "born", "refused"),
-    [("007Y", None, True), ("011M", None, True), ("018Y", None, False), ("", date(2015, 6, 1), True), ("", None, False)],
+    [
+        ("007Y", None, True),
+        ("011M", None, True),
+        ("018Y", None, False),
+        ("", date(2015, 6, 1), True),
+        ("", None, False),
+        ("17Y", None, True),
+        ("17", None, True),
+        ("000Y", None, False),
+        ("\u00b2\u00b2\u00b2Y", None, False),
+        ("", date(2008, 1, 31), False),
+        ("", date(2008, 2, 1), True),
+    ],
 )
 def test_a_child_is_refused_where_the_card_says_adults(age: str, born: date | None, refused: bool) -> None:
     patient = Patient(patient_id="1", patient_birth_date=born)
@@ -172,3 +184,31 @@ def test_a_saturated_image_is_refused_with_its_reason(white: float, black: float
     assert (why is None) is (word is None)
     if word:
         assert f"quite {word}" in str(why)
+
+
+def test_a_guest_without_maps_states_findings_without_a_place() -> None:
+    answer, network = _examined()
+    answer = replace(answer, maps=np.zeros((1, 0, 0, 0), np.float32))
+    found = findings(answer, 0, network.card, "1.2.3", place(512, 512, network.card.input))
+    nodule = next(one for one in found if one.finding == "nodule")
+    assert nodule.decision == "present"
+    assert (nodule.laterality, nodule.zone, nodule.evidence[0].box_px) == (None, None, None)
+
+
+def test_a_nodules_side_is_that_of_its_box_whatever_shines_weakly_elsewhere() -> None:
+    maps = np.zeros((16, 16), np.float32)
+    maps[9:12, 3:6] = 1.5  # a broad weak area in the right lung
+    maps[5, 11] = 4.0
+    nodule = _located(maps, "nodule")
+    assert nodule.laterality == "left"
+    assert nodule.evidence[0].box_px == (160, 352, 192, 384)
+
+
+def test_padding_and_collimation_do_not_count_as_black() -> None:
+    spec = replace(CARD.input, rows=64, columns=64)
+    wide = np.full((20, 64), 0.4, np.float32)
+    wide[:, ::7] = 0.8
+    framed = np.zeros((64, 64), np.float32)
+    framed[22:42] = wide
+    assert clipped_of(_batch(framed, spec), spec)[0, 1] < 0.2
+    assert clipped_of(_batch(np.zeros((64, 64), np.float32), spec)[:, :1], spec).tolist() == [[0.0, 1.0]]

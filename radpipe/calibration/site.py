@@ -132,7 +132,7 @@ def apply(probabilities: npt.ArrayLike, calibration: SiteCalibration) -> Floats:
 
 
 def apply_to_prediction(prediction: Prediction, calibration: SiteCalibration) -> Prediction:
-    """Probabilities and, where there are any, maps: a label's logit stays the mean of its map."""
+    """Probabilities and, where there are any, maps: they move together."""
     probabilities = apply(prediction.probabilities, calibration)
     if not prediction.maps.size:
         return replace(prediction, probabilities=probabilities)

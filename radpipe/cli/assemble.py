@@ -87,15 +87,14 @@ def _opened(settings: Settings, card: ModelCard) -> ImageModel:
         model = Examiner(model, open_lungs(folder, model.backend, settings.device, settings.threads))
     elif (gate := gatekeeper_of(card)) is not None:
         model = Gated(model, _opened(settings, gate))
-    calibration = calibration_of(settings)
-    if calibration is not None and is_calibrated(card):
+    if is_calibrated(card) and (calibration := calibration_of(settings)) is not None:
         model = CalibratedModel(model, calibration)
     return model
 
 
 def gatekeeper_of(card: ModelCard) -> ModelCard | None:
-    """The shipped reader, for a chest model that does not tell what it must not read; None for others."""
-    if card.distance_limit is not None or card.input.body_part != GATE_BODY_PART:
+    """The shipped reader, for a chest model that does not tell views and what it must not read; None for others."""
+    if card.sees or card.input.body_part != GATE_BODY_PART:
         return None
     return read_card(shipped_weights() / GATEKEEPER / "card.toml")
 

@@ -13,7 +13,7 @@ from radpipe import dicom
 from radpipe.card import InputSpec
 from radpipe.errors import InputError
 from radpipe.sources.folder import FolderSource
-from radpipe.study import FileRef, SetAside, View
+from radpipe.study import FileRef, SetAside, Study, View
 
 PICTURE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
@@ -26,6 +26,7 @@ class Picture:
     pixels: npt.NDArray[np.float32]
     sop_instance_uid: str  # the file's name for what is not DICOM
     view: View | None
+    study: Study | None = None  # of a DICOM file: whose age says whether a model may read it
 
 
 def load_picture(path: Path) -> Picture:
@@ -40,7 +41,8 @@ def load_picture(path: Path) -> Picture:
     if described.image is None:
         raise InputError(described.why_no_image)
     image = described.image
-    return Picture(path, dicom.upright(dicom.presentation(content), image), image.sop_instance_uid, image.view)
+    pixels = dicom.upright(dicom.presentation(content), image)
+    return Picture(path, pixels, image.sop_instance_uid, image.view, described.study)
 
 
 def load_best_picture(path: Path, spec: InputSpec) -> Picture:

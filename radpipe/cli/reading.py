@@ -195,6 +195,8 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
             continue
         answer = model.predict(tensor[None])
         why = sanity.why_not(answer, 0, card)
+        if why is None and picture.study is not None:
+            why = sanity.too_young(picture.study, card.input)
         measured = answer.chests[0].measurement if answer.chests else None
         told = card.view_labels[int(answer.views[0].argmax())] if card.view_labels else None
         probabilities = zip(card.labels, answer.probabilities[0], strict=True)

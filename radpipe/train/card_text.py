@@ -40,8 +40,8 @@ LIMITS = (
     "Much of the pooled AUC comes from telling healthy from ill; among ill patients it is much weaker.",
     "Reads one frontal image of 224 x 224 pixels: small nodules, fine lines and small pneumothoraces are below "
     "its resolution.",
-    "Absent means below the rule-out threshold, which misses up to 30 % of those who have the finding. It does not rule a "
-    "finding out.",
+    "Absent means below the rule-out threshold, which is set to miss at most 30 % of those who have the finding, on "
+    "average over patients (held out: see each finding). It does not rule a finding out.",
     "AP portables and PA films differ in how ill the patients are; part of what it knows is that difference.",
     "Patients under 18 were not among the labelled images.",
     "The lateral view was learnt from projections of one CT; no real lateral radiograph was seen.",
