@@ -7,12 +7,15 @@ After Mitchell et al., Model Cards for Model Reporting (2019).
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from radpipe.codes import Code
 from radpipe.errors import WeightsError
+
+Card = TypeVar("Card", bound="CardHead")
 
 READER = "reader"
 """The role of a model that states findings of an image. Folders with another role (anatomy, text, segmenter) have cards of
@@ -73,14 +76,34 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCard:
-    """The whole card. `directory` holds the files that `files` names with their sha256."""
+class CardHead:
+    """What every model's card says, whatever its role. `directory` holds the files that `files` names with their sha256."""
 
     name: str
     version: str
     summary: str
     strength: str  # one honest sentence: how weak or strong
     licence: str
+    files: tuple[tuple[str, str], ...]  # (name, sha256)
+    directory: Path
+
+    @property
+    def sha256(self) -> str:
+        """One hash for the model: of the names and hashes of its files."""
+        import hashlib
+
+        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """ "name version sha256[:12]": what evidence cites."""
+        return f"{self.name} {self.version} {self.sha256[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard(CardHead):
+    """The whole card of a reader."""
+
     training_data: str
     population: str
     limits: tuple[str, ...]
@@ -89,8 +112,6 @@ class ModelCard:
     labels: tuple[Label, ...]  # in the order of the network's output
     view_labels: tuple[str, ...]  # of the network's view head, in order
     distance_limit: float | None  # out of distribution above; None where the model does not say
-    files: tuple[tuple[str, str], ...]  # (name, sha256)
-    directory: Path
     measures: tuple[str, ...] = ()  # what the network wants to know of the lungs and the heart (`anatomy`), in order
     lungs: str = ""  # the segmenter that they are taken with: a folder beside this one
     orientation_labels: tuple[str, ...] = ()  # of the network's orientation head, in order
@@ -103,21 +124,9 @@ class ModelCard:
     origin: str = ""  # for a guest: what it was made of, by name and sha256
 
     @property
-    def sha256(self) -> str:
-        """One hash for the model: of the names and hashes of its files."""
-        import hashlib
-
-        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
-
-    @property
     def sees(self) -> bool:
         """Whether it says by itself which view an image is and whether it is one to be read; else another must."""
         return bool(self.view_labels) and self.distance_limit is not None
-
-    @property
-    def identity(self) -> str:
-        """ "name version sha256[:12]": what evidence cites."""
-        return f"{self.name} {self.version} {self.sha256[:12]}"
 
     def label(self, finding: str) -> Label:
         """Raises KeyError if the model has no such label."""
@@ -133,18 +142,43 @@ def read_card(path: Path) -> ModelCard:
     table = read_table(path)
     if table.get("role", READER) != READER:
         raise WeightsError(f"{path.parent.name} is a model of the role {table['role']!r}; it does not read images by itself")
+    return _parsed(table, path, _card, "model-card.md")
+
+
+def read_card_as(
+    path: Path, role: str, what: str, parse: Callable[[dict[str, Any], Path], Card], page: str, missing: str = ""
+) -> Card:
+    """Read `card.toml` of a model of another role, with `parse(table, directory)`. `what` is the role in words, `page` the
+    one under docs/ that says what belongs into the card. Raises WeightsError as `read_card`; with `missing` for no file."""
+    table = read_table(path, missing)
+    if table.get("role", READER) != role:
+        raise WeightsError(f"{path} is the card of a model with role {table.get('role', READER)!r}, not of {what}")
+    return _parsed(table, path, parse, page)
+
+
+def head_of(table: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """The fields of `CardHead` by name. Raises KeyError or AttributeError."""
+    return {
+        **{key: table[key] for key in ("name", "version", "summary", "strength", "licence")},
+        "files": tuple((str(name), str(digest)) for name, digest in table["files"].items()),
+        "directory": directory,
+    }
+
+
+def _parsed(table: dict[str, Any], path: Path, parse: Callable[[dict[str, Any], Path], Card], page: str) -> Card:
     try:
-        return _card(table, path.parent)
+        return parse(table, path.parent)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} lacks or misstates {error}; see docs/model-card.md for the format") from error
+        raise WeightsError(f"{path} lacks or misstates {error}; see docs/{page} for the format") from error
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_table(path: Path, missing: str = "") -> dict[str, Any]:
     """A card of any role as it stands in its file. Raises WeightsError if it is missing, not UTF-8 or not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise WeightsError(f"no model card at {path}; name a folder under weights/ that has a card.toml") from error
+        missing = missing or f"no model card at {path}; name a folder under weights/ that has a card.toml"
+        raise WeightsError(missing) from error
     except UnicodeDecodeError as error:
         raise WeightsError(f"{path} is not UTF-8 text (byte {error.start}); restore it from the repository") from error
     except tomllib.TOMLDecodeError as error:
@@ -160,11 +194,7 @@ def _card(table: dict[str, Any], directory: Path) -> ModelCard:
     if fit not in FITS:
         raise ValueError(f"input.fit: {fit!r} is none of {', '.join(FITS)}")
     return ModelCard(
-        name=table["name"],
-        version=table["version"],
-        summary=table["summary"],
-        strength=table["strength"],
-        licence=table["licence"],
+        **head_of(table, directory),
         training_data=table["training_data"],
         population=table["population"],
         limits=tuple(table["limits"]),
@@ -185,8 +215,6 @@ def _card(table: dict[str, Any], directory: Path) -> ModelCard:
         labels=tuple(_label(finding, entry) for finding, entry in table["labels"].items()),
         view_labels=tuple(table.get("view", {}).get("labels", ())),
         distance_limit=None if limit is None else float(limit),
-        files=tuple((name, digest) for name, digest in table["files"].items()),
-        directory=directory,
         measures=tuple(table.get("anatomy", {}).get("measures", ())),
         lungs=table.get("anatomy", {}).get("lungs", ""),
         orientation_labels=tuple(table.get("orientation", {}).get("labels", ())),

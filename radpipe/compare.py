@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, TypeVar
 
 from radpipe.card import Label, ModelCard
 from radpipe.codes import Laterality
@@ -34,6 +35,10 @@ _RADIOGRAPHS = frozenset({"CR", "DX", "RG"})
 """Projection radiographs compare with each other: computed, digital and film (PS3.3 C.7.3.1.1.1)."""
 
 _OPPOSITE = {(Laterality.LEFT, Laterality.RIGHT), (Laterality.RIGHT, Laterality.LEFT)}
+
+
+Probability = TypeVar("Probability", bound=Any)
+"""One, or an array of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +123,12 @@ def chances(current: Sequence[Finding], prior: Sequence[Finding]) -> dict[str, t
     They rank pairs; whether a change is stated is another question (`changes`).
     """
     before = {finding.finding: finding.probability for finding in prior}
-    return {
-        now.finding: (
-            now.probability * (1 - before[now.finding]),
-            before[now.finding] * (1 - now.probability),
-        )
-        for now in current
-        if now.finding in before
-    }
+    return {now.finding: chance_of_change(before[now.finding], now.probability) for now in current if now.finding in before}
+
+
+def chance_of_change(before: Probability, after: Probability) -> tuple[Probability, Probability]:
+    """Of new and of resolved, from the probabilities (numbers or arrays) of both images."""
+    return after * (1 - before), before * (1 - after)
 
 
 def logit(probability: float) -> float:

@@ -75,6 +75,7 @@ def findings(
     if len(probabilities) != len(card.labels):
         raise ValueError(f"{card.name} gave {len(probabilities)} probabilities for {len(card.labels)} labels")
     chest = prediction.chests[index] if prediction.chests else None
+    near = _near_lungs(chest, prediction.maps.shape[-2:]) if chest is not None and prediction.maps.size else None
     found = []
     for number, label in enumerate(card.labels):
         probability = float(probabilities[number])
@@ -82,7 +83,7 @@ def findings(
         box, where, source = None, Place(None, None), "whole image"
         if decision is not Decision.ABSENT and label.finding != "abnormal":
             patches = prediction.maps[index, number] if prediction.maps.size else NO_MAP
-            box, where, source = _located(patches, label.finding, chest, placement)
+            box, where, source = _located(patches, label.finding, chest, near, placement)
         evidence = Evidence(
             sop_instance_uid=sop_instance_uid,
             frame=frame,
@@ -110,17 +111,16 @@ def findings(
 
 
 def _located(
-    patches: Floats, finding: str, chest: Chest | None, placement: Placement
+    patches: Floats, finding: str, chest: Chest | None, near: npt.NDArray[np.bool_] | None, placement: Placement
 ) -> tuple[tuple[int, int, int, int] | None, Place, str]:
-    """Box, side with zone, and what they were told by."""
+    """Box, side with zone, and what they were told by. `near`: the patches at the lungs."""
     if finding == HEART and chest is not None and chest.heart is not None:
         return placement.box_px(chest.heart), Place(None, None), "borders of the heart between the lungs"
     if patches.size == 0:
         return None, Place(None, None), "whole image"
-    near = _near_lungs(chest, patches.shape) if finding in SIDED and chest is not None else None
-    box = patch_box(patches, placement, near)
     if finding not in SIDED:
-        return box, Place(None, None), "patch map"
+        return patch_box(patches, placement), Place(None, None), "patch map"
+    box = patch_box(patches, placement, near)
     if chest is None or near is None:
         return box, Place(side(patches, placement), None), "patch map"
     strength = np.where(near, np.maximum(patches - np.quantile(patches[near], 0.75), 0.0), 0.0)

@@ -51,11 +51,12 @@ class Examiner:
 
     def predict(self, batch: Floats, measures: Floats | None = None) -> Prediction:
         """(B, C, H, W) float32, preprocessed. `measures` are taken here unless they are given."""
-        chests: tuple[Chest, ...] = chests_of(batch, self.card.input, self._lungs)
+        grey = grey_of(batch, self.card.input)
+        chests: tuple[Chest, ...] = chests_of(grey, self._lungs)
         if measures is None:
             measures = vectors(chests, self.card.measures)
         answer = self._network.predict(batch, measures)
-        return replace(answer, chests=chests, clipped=clipped_of(batch, self.card.input))
+        return replace(answer, chests=chests, clipped=clipped_of(grey))
 
 
 class Gated:
@@ -108,11 +109,10 @@ class Gated:
         )
 
 
-def chests_of(batch: Floats, spec: InputSpec, lungs: LungFinder) -> tuple[Anatomy, ...]:
-    """The anatomy of each image of a network's input (B, C, H, W)."""
-    if len(batch) == 0:
+def chests_of(grey: Floats, lungs: LungFinder) -> tuple[Anatomy, ...]:
+    """The anatomy of each picture (B, 1, H, W), 0..1."""
+    if len(grey) == 0:
         return ()
-    grey = _grey(batch, spec)
     return tuple(anatomy(fields, picture[0]) for fields, picture in zip(lungs.fields(grey), grey, strict=True))
 
 
@@ -123,10 +123,10 @@ def vectors(chests: tuple[Chest, ...], names: tuple[str, ...]) -> Floats:
     )
 
 
-def clipped_of(batch: Floats, spec: InputSpec) -> Floats:
-    """(B, 2): the shares of each picture that are as white, and as black, as can be."""
-    shares = np.ones((len(batch), 2), np.float32)
-    for index, (picture,) in enumerate(_grey(batch, spec)):
+def clipped_of(grey: Floats) -> Floats:
+    """(B, 2): the shares of each picture (B, 1, H, W), 0..1, that are as white, and as black, as can be."""
+    shares = np.ones((len(grey), 2), np.float32)
+    for index, (picture,) in enumerate(grey):
         rows, columns = (np.flatnonzero((picture > QUITE).any(axis=axis)) for axis in (1, 0))
         if len(rows):  # padding and collimation around it do not count
             inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -142,6 +142,6 @@ def _resized(picture: Floats, rows: int, columns: int) -> Floats:
     return np.asarray(image.resize((columns, rows), Image.Resampling.BICUBIC), np.float32)
 
 
-def _grey(batch: Floats, spec: InputSpec) -> Floats:
+def grey_of(batch: Floats, spec: InputSpec) -> Floats:
     """(B, 1, H, W), 0..1, of a network's input."""
     return np.asarray(np.clip(batch[:, :1] * np.float32(spec.std[0]) + np.float32(spec.mean[0]), 0, 1), np.float32)

@@ -171,15 +171,23 @@ def percentiles(scores: Floats, reference: Floats) -> npt.NDArray[np.float64]:
     return np.asarray((below + upto) / 2 / len(reference) * 100, np.float64)
 
 
+def _places(model: JointModel, embedding: Floats, texts: Sequence[str]) -> list[tuple[float, float]]:
+    """Of each text: the percentile of the image of this embedding (E,) among the reference images, and its score. The texts
+    and the normal radiograph are encoded once, for both."""
+    images = np.concatenate([model.project(embedding[None]), model.reference])
+    likeness = contrast(model, images, texts)
+    found, reference = likeness[:1], likeness[1:]
+    scores = 1 / (1 + np.exp(-model.scale * found[0]))
+    return list(zip(percentiles(found, reference)[0].tolist(), scores.tolist(), strict=True))
+
+
 def score_texts(model: JointModel, embedding: Floats, texts: Sequence[str], lexicon: Lexicon) -> tuple[TextScore, ...]:
     """How much the image of this embedding (E,) looks like each text."""
-    found = contrast(model, model.project(embedding[None]), texts)
-    places = percentiles(found, contrast(model, model.reference, texts))
     return tuple(
         TextScore(
             text=text,
-            score=float(1 / (1 + np.exp(-model.scale * found[0, k]))),
-            percentile=float(places[0, k]),
+            score=score,
+            percentile=percentile,
             reference_images=len(model.reference),
             denies=tuple(
                 item.finding
@@ -187,7 +195,7 @@ def score_texts(model: JointModel, embedding: Floats, texts: Sequence[str], lexi
                 if item.status is Assertion.ABSENT
             ),
         )
-        for k, text in enumerate(texts)
+        for text, (percentile, score) in zip(texts, _places(model, embedding, texts), strict=True)
     )  # fmt: skip
 
 
@@ -241,12 +249,7 @@ def agreement(statements: Sequence[Statement], embedding: Floats, model: JointMo
     pointed out; what is uncertain never is. The side is not checked: it was not measured on real lesions."""
     known = [item for item in statements if item.finding in model.figures and model.figures[item.finding].supported]
     texts = list(dict.fromkeys(model.figures[item.finding].prompt for item in known))
-    places: dict[str, tuple[float, float]] = {}
-    if texts:
-        found = contrast(model, model.project(embedding[None]), texts)
-        among = percentiles(found, contrast(model, model.reference, texts))
-        scaled = 1 / (1 + np.exp(-model.scale * found[0]))
-        places = {text: (float(among[0, k]), float(scaled[k])) for k, text in enumerate(texts)}
+    places = dict(zip(texts, _places(model, embedding, texts), strict=True)) if texts else {}
     return tuple(_judged(item, model, places) for item in statements)
 
 

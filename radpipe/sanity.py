@@ -14,8 +14,6 @@ from radpipe.card import InputSpec, ModelCard
 from radpipe.ports import Prediction
 from radpipe.study import Study
 
-UPRIGHT = "upright"
-
 _LIES = {
     "turned 90": "it looks turned by 90 degrees",
     "turned 180": "it looks upside down",

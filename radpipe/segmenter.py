@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radpipe.card import CardHead, head_of, read_card_as
 from radpipe.codes import Code, Laterality
 from radpipe.errors import WeightsError
 
@@ -113,14 +113,9 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmenterCard:
-    """The card of a segmenter. `directory` holds the files that `files` names with their sha256."""
+class SegmenterCard(CardHead):
+    """The card of a segmenter."""
 
-    name: str
-    version: str
-    summary: str
-    strength: str
-    licence: str
     training_data: str
     population: str
     limits: tuple[str, ...]
@@ -128,54 +123,25 @@ class SegmenterCard:
     body_part: str  # "" when the bundle does not say
     channels: tuple[Channel, ...]
     plan: Plan
-    files: tuple[tuple[str, str], ...]
-    directory: Path
-
-    @property
-    def sha256(self) -> str:
-        """One hash for the model: of the names and hashes of its files (as `card.ModelCard.sha256`)."""
-        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
-
-    @property
-    def identity(self) -> str:
-        """ "name version sha256[:12]": what evidence cites."""
-        return f"{self.name} {self.version} {self.sha256[:12]}"
 
 
 def read_segmenter_card(path: Path) -> SegmenterCard:
     """Read a segmenter's `card.toml` and its `bundle.json`. Raises WeightsError if one is missing, damaged or not the one
     that the card names, or if the card is of another role."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"no model card at {path}; name a folder under weights/ that has a card.toml") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError(f"{path} is not valid TOML ({error}); import the bundle again") from error
-    if table.get("role") != ROLE:
-        raise WeightsError(f"{path} is the card of a {table.get('role', 'reader')}, not of a segmenter")
-    try:
-        return _card(table, path.parent)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} lacks or misstates {error}; see docs/ct-bundles.md for the format") from error
+    return read_card_as(path, ROLE, "a segmenter", _card, "ct-bundles.md")
 
 
 def _card(table: dict[str, Any], directory: Path) -> SegmenterCard:
-    files = tuple((str(name), str(digest)) for name, digest in table["files"].items())
+    head = head_of(table, directory)
     return SegmenterCard(
-        name=table["name"],
-        version=table["version"],
-        summary=table["summary"],
-        strength=table["strength"],
-        licence=table["licence"],
+        **head,
         training_data=table["training_data"],
         population=table["population"],
         limits=tuple(table["limits"]),
         modality=table["bundle"]["modality"],
         body_part=table["bundle"]["body_part"],
         channels=tuple(_channel(entry) for entry in table["channels"]),
-        plan=_plan(directory, dict(files)["bundle.json"]),
-        files=files,
-        directory=directory,
+        plan=_plan(directory, dict(head["files"])["bundle.json"]),
     )
 
 

@@ -21,6 +21,7 @@ from radpipe.models.text import TextModel, open_text
 from radpipe.reading import Reading
 from radpipe.settings import load_settings
 from radpipe.store import open_store
+from tests.dicom_instances import bundled
 from tests.store_cases import key, reading, sqlite_url
 
 
@@ -166,15 +167,11 @@ def test_another_readers_study_is_refused(store: Path) -> None:
 def test_images_are_scored_and_what_is_no_image_is_set_aside(
     root: Path, tmp_path: Path, text: TextModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pydicom.data import get_testdata_file
-
     readers = [path.parent for path in (root / "weights").glob("chest-dino*/card.toml")]
     reader = next((folder.name for folder in readers if read_card(folder / "card.toml").sha256 == text.reader_sha256), None)
     assert reader is not None, "weights/chest-text was made for another reader: run radpipe.train.dual again"
-    try:
-        image = get_testdata_file("RG1_UNCI.dcm")
-    except (OSError, ValueError):
-        pytest.skip("pydicom-data is not installed")
+    image = tmp_path / "chest.dcm"
+    image.write_bytes(bundled("RG1_UNCI.dcm"))
     (tmp_path / "not.png").write_bytes(b"no image")
     words = ["--text", "No pleural effusion", "--text", "enlarged heart", "--json", "--model", reader]
     assert run(["score", image, tmp_path / "not.png", *words], tmp_path) == 3

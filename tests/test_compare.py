@@ -175,7 +175,21 @@ def _label(finding: str, repeatability: float, *, assessed: bool = True) -> Labe
 def _card(*labels: Label) -> ModelCard:
     spec = InputSpec(("DX",), "CHEST", ("PA", "AP"), 224, 224, 3, (0.5,), (0.2,), (1.0, 99.0), (18, 120))
     return ModelCard(
-        "m", "1", "s", "weak", "none", "t", "p", (), (), spec, labels, ("PA", "AP"), 1.0, (("a", "b"),), Path(".")
+        name="m",
+        version="1",
+        summary="s",
+        strength="weak",
+        licence="none",
+        files=(("a", "b"),),
+        directory=Path("."),
+        training_data="t",
+        population="p",
+        limits=(),
+        not_covered=(),
+        input=spec,
+        labels=labels,
+        view_labels=("PA", "AP"),
+        distance_limit=1.0,
     )
 
 

@@ -14,7 +14,7 @@ from radpipe import sanity
 from radpipe.anatomy import NAMES
 from radpipe.card import InputSpec, ModelCard
 from radpipe.detect import findings
-from radpipe.examine import Examiner, Gated, clipped_of
+from radpipe.examine import Examiner, Gated, clipped_of, grey_of
 from radpipe.finding import Finding
 from radpipe.models.fake import FakeModel, fake_card
 from radpipe.ports import Prediction
@@ -210,5 +210,5 @@ def test_padding_and_collimation_do_not_count_as_black() -> None:
     wide[:, ::7] = 0.8
     framed = np.zeros((64, 64), np.float32)
     framed[22:42] = wide
-    assert clipped_of(_batch(framed, spec), spec)[0, 1] < 0.2
-    assert clipped_of(_batch(np.zeros((64, 64), np.float32), spec)[:, :1], spec).tolist() == [[0.0, 1.0]]
+    assert clipped_of(grey_of(_batch(framed, spec), spec))[0, 1] < 0.2
+    assert clipped_of(grey_of(_batch(np.zeros((64, 64), np.float32), spec), spec)).tolist() == [[0.0, 1.0]]

@@ -31,7 +31,20 @@ SHAPE = (10, 24, 32)
 def card() -> SegmenterCard:
     plan = Plan(Step("UNet", ()), 3, 1, 4, (), Step("SimpleInferer", ()), "softmax", "argmax", 0.5, True)
     return SegmenterCard(
-        "spleen", "0.5.3", "", "", "", "", "", (), "CT", "", (NODULE, KIDNEY, LOCAL), plan, (("a", "b" * 64),), Path(".")
+        name="spleen",
+        version="0.5.3",
+        summary="",
+        strength="",
+        licence="",
+        files=(("a", "b" * 64),),
+        directory=Path("."),
+        training_data="",
+        population="",
+        limits=(),
+        modality="CT",
+        body_part="",
+        channels=(NODULE, KIDNEY, LOCAL),
+        plan=plan,
     )
 
 

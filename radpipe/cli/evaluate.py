@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radpipe.cli.evaluate_images import add_images
+from radpipe.cli.evaluate_images import add_images, figure
 from radpipe.errors import UsageError
 from radpipe.settings import Settings
 
@@ -113,19 +113,14 @@ def _structure_words(result: StructureEvaluation, record: dict[str, Any]) -> str
         low, high = mark.f1_ci
         interval = "-" if math.isnan(low) else f"{low:.3f}-{high:.3f}"
         lines.append(
-            f"{mark.name:11s} F1 {_figure(mark.f1)} ({interval})  "
-            f"precision {_figure(mark.precision)} recall {_figure(mark.recall)}  n={mark.n}"
+            f"{mark.name:11s} F1 {figure(mark.f1)} ({interval})  "
+            f"precision {figure(mark.precision)} recall {figure(mark.recall)}  n={mark.n}"
         )
     lines += ["", f"{'finding':<22}{'n':>5} {'F1':>6} {'missed':>7} {'too many':>9} {'status':>7} {'attribute':>10}"]
     for row in result.findings:
         counts = f"{row.missed:>7} {row.too_many:>9} {row.other_status:>7} {row.other_attribute:>10}"
-        lines.append(f"{row.finding:<22}{row.n:>5} {_figure(row.f1):>6} {counts}")
+        lines.append(f"{row.finding:<22}{row.n:>5} {figure(row.f1):>6} {counts}")
     return "\n".join(lines) + "\n"
-
-
-def _figure(value: float) -> str:
-    """Three decimals, or "-" where there was nothing to count (null in the JSON)."""
-    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _difference_lines(result: StructureEvaluation) -> str:

@@ -172,8 +172,8 @@ def words(result: Evaluation) -> str:
     far = f"; {result.out_of_distribution} unlike what the model knows" if result.out_of_distribution else ""
     lines = [
         f"{result.model} on {result.backend}, {result.provider}",
-        f"{result.images} images of {result.patients} patients{far}; mean AUC {_figure(result.mean_auc)} "
-        f"({_figure(low)}-{_figure(high)})",
+        f"{result.images} images of {result.patients} patients{far}; mean AUC {figure(result.mean_auc)} "
+        f"({figure(low)}-{figure(high)})",
         "",
         f"{'finding':<20}{'n':>6}{'with':>6}  {'AUC (95 %)':<20}{'AP (chance)':<14}{'ECE (floor)':<14}"
         f"{'sens':>5}{'spec':>6}{'at 0.90':>9}{'unsure':>8}{'missed':>8}{'alarms':>8}",
@@ -188,8 +188,8 @@ def words(result: Evaluation) -> str:
             f"{'subgroup':<40}{'n':>6}  {'mean AUC (95 %), of findings':<34}{'abnormal':<20}{'missed':>8}{'alarms':>8}",
         ]
         for group in result.subgroups:
-            mean = f"{_figure(group.mean_auc)} {_range(group.mean_auc_ci)}, {group.findings}"
-            overall = f"{_figure(group.abnormal_auc)} {_range(group.abnormal_auc_ci)}"
+            mean = f"{figure(group.mean_auc)} {_range(group.mean_auc_ci)}, {group.findings}"
+            overall = f"{figure(group.abnormal_auc)} {_range(group.abnormal_auc_ci)}"
             lines.append(
                 f"{f'{group.column}: {group.value}':<40}{group.n:>6}  {mean:<34}{overall:<20}{_percent(group.miss):>8}"
                 f"{_percent(group.false_alarm):>8}"
@@ -206,10 +206,10 @@ def words(result: Evaluation) -> str:
 def _finding_line(found: FindingEvaluation) -> str:
     point = found.at_threshold
     at_90 = next((one.sensitivity for one in found.at_specificity if one.specificity == 0.9), float("nan"))
-    precision = f"{_figure(found.average_precision)} ({found.prevalence:.2f})"
-    error = f"{_figure(found.calibration_error)} ({_figure(found.calibration_error_floor)})"
+    precision = f"{figure(found.average_precision)} ({found.prevalence:.2f})"
+    error = f"{figure(found.calibration_error)} ({figure(found.calibration_error_floor)})"
     return (
-        f"{found.finding:<20}{found.n:>6}{found.positives:>6}  {_figure(found.auc)} {_range(found.auc_ci):<14}"
+        f"{found.finding:<20}{found.n:>6}{found.positives:>6}  {figure(found.auc)} {_range(found.auc_ci):<14}"
         f"{precision:<14}{error:<14}{_two(point.sensitivity):>5}{_two(point.specificity):>6}{_two(at_90):>9}"
         f"{_percent(found.unsure):>8}{_against(found.miss, found.miss_bound):>8}"
         f"{_against(found.false_alarm, found.false_alarm_bound):>8}"
@@ -221,10 +221,11 @@ def _against(found: Rate, bound: float | None) -> str:
 
 
 def _range(interval: tuple[float, float]) -> str:
-    return "" if interval[0] != interval[0] else f"({_figure(interval[0])}-{_figure(interval[1])})"
+    return "" if interval[0] != interval[0] else f"({figure(interval[0])}-{figure(interval[1])})"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """Three decimals, or "-" where there was nothing to count (null in the JSON)."""
     return "-" if value != value else f"{value:.3f}"
 
 

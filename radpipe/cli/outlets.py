@@ -59,7 +59,7 @@ def _must_be_writable(path: Path) -> None:
         raise UsageError(f"the folder {path.parent} does not exist; make it, or give -o another name")
 
 
-class _Replacement:
+class Replacement:
     """A file written beside `path` under another name, the owner's alone, and given its name once it is whole: what stood
     there stays until then, and for good if it never is."""
 
@@ -125,7 +125,7 @@ class FileOutlet(StreamOutlet):
     at_once = False
 
     def __init__(self, path: Path, between: bytes = b"") -> None:
-        self._file = _Replacement(path)
+        self._file = Replacement(path)
         super().__init__(self._file.stream, owned=True, between=between)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -149,7 +149,7 @@ class OneOnly(Outlet):
         elif self._path.exists() and not self._path.is_file():
             self._path.write_bytes(self._content)
         else:
-            file, whole = _Replacement(self._path), False
+            file, whole = Replacement(self._path), False
             try:
                 file.stream.write(self._content)
                 whole = True

@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radpipe.cli import DONE, SET_ASIDE, model_options
+from radpipe.cli.outlets import Replacement
 from radpipe.errors import DraftError, InputError, UsageError
 from radpipe.settings import Settings
 
@@ -145,13 +145,12 @@ def _write_seg(
     except DraftError as error:
         sys.stderr.write(f"no segmentation written for study {study.study_key}: {error}\n")
         return None
-    number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    new, whole = Replacement(target), False
     try:
-        with os.fdopen(number, "wb") as stream:
-            stream.write(content)
-        os.replace(name, target)
+        new.stream.write(content)
+        whole = True
     finally:
-        Path(name).unlink(missing_ok=True)
+        new.close(whole=whole)
     return target
 
 

@@ -178,16 +178,8 @@ def threshold_at_specificity(scores: npt.ArrayLike, truth: npt.ArrayLike, specif
     return float(middle if middle > below else above)
 
 
-def threshold_at_sensitivity(scores: npt.ArrayLike, truth: npt.ArrayLike, sensitivity: float) -> float:
-    """The highest threshold that still calls this share of the positives: the score of one of them."""
-    positives = np.sort(np.asarray(scores, np.float64)[np.asarray(truth, bool)])[::-1]
-    if positives.size == 0:
-        raise ValueError("no image with the finding: a sensitivity cannot be set")
-    return float(positives[max(int(np.ceil(sensitivity * positives.size)) - 1, 0)])
-
-
 __all__ = [
     "NAN", "OperatingPoint", "Ranking", "auc", "auc_interval", "average_precision", "brier", "calibration_curve",
-    "calibration_error", "interval", "operating_point", "patient_weights", "stratified_auc", "threshold_at_sensitivity",
+    "calibration_error", "interval", "operating_point", "patient_weights", "stratified_auc",
     "threshold_at_specificity", "wilson",
 ]  # fmt: skip

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from radpipe.errors import WeightsError
+from radpipe.guests.export import OPSET, quiet
 from radpipe.models import PARITY_LIMIT
 from radpipe.models.bundle import first_output
 from radpipe.segmenter import Plan
-
-OPSET = 18
-"""The oldest that torch's exporter writes without converting down; ONNX Runtime 1.14 and later read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ def export_onnx(network: torch.nn.Module, shape: Sequence[int], path: Path, plan
     """Write `path` for inputs of `shape` and compare. What cannot be exported, or differs, leaves no file and says why."""
     patch = torch.from_numpy(np.random.default_rng(0).uniform(0.0, 1.0, tuple(shape)).astype(np.float32))
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 _MainOutput(network).eval(), (patch,), str(path), dynamo=True, opset_version=OPSET, verbose=False,
                 external_data=False, input_names=["image"], output_names=["scores"], optimize=True,
@@ -78,14 +73,15 @@ def export_onnx(network: torch.nn.Module, shape: Sequence[int], path: Path, plan
         path.unlink(missing_ok=True)
         return Exported(False, f"torch does not export it ({_first_line(error)})", tuple(shape))
     try:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        from radpipe.models.session import FAILURES, open_session
+    except ImportError as error:
+        path.unlink(missing_ok=True)
+        return Exported(False, f"ONNX Runtime does not run it ({_first_line(error)})", tuple(shape))
+    failures: tuple[type[Exception], ...] = (*FAILURES, WeightsError)
+    try:
+        session = open_session(path, path.parent.name, threads=torch.get_num_threads())
         there = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: patch.numpy()})[0])
-    except (ImportError, RuntimeError, ValueError) as error:
+    except failures as error:
         path.unlink(missing_ok=True)
         return Exported(False, f"ONNX Runtime does not run it ({_first_line(error)})", tuple(shape))
     with torch.inference_mode():
@@ -119,17 +115,3 @@ def _decided(scores: torch.Tensor, plan: Plan) -> torch.Tensor:
 
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """torch's exporter talks on stdout and warns of its own inside."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

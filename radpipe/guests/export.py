@@ -47,7 +47,7 @@ def save_onnx(network: torch.nn.Module, spec: InputSpec, directory: Path, thresh
         return Report(False, "onnx and onnxscript are not installed; install 'radpipe[gpu,train]' and import again")
     names: list[str] = [str(name) for name in getattr(network, "outputs", ())]
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 network, (torch.from_numpy(batch[:2]),), str(path), dynamo=True, opset_version=OPSET, verbose=False,
                 input_names=["batch"], output_names=names, dynamic_shapes=({0: torch.export.Dim("B", min=1, max=4096)},),
@@ -76,7 +76,7 @@ def _compare(network: torch.nn.Module, names: list[str], batch: Floats, path: Pa
         import onnxruntime
     except ImportError:
         return Report(False, "onnxruntime is not installed")
-    from radpipe.models.onnx_model import FAILURES
+    from radpipe.models.session import FAILURES
 
     try:
         options = onnxruntime.SessionOptions()
@@ -120,7 +120,7 @@ def _point_into(model: Any, directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """torch's exporter talks on stdout and warns of its own inside."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

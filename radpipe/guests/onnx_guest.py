@@ -215,7 +215,7 @@ def try_out(directory: Path, card: GuestCard) -> None:
     """Run it once on images of all kinds. Raises WeightsError if it does not run or answers with what is no probability."""
     import onnxruntime
 
-    from radpipe.models.onnx_model import FAILURES
+    from radpipe.models.session import FAILURES
 
     batch = trial_batch(card.input)
     try:

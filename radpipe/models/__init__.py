@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radpipe.card import READER, ModelCard, read_card, read_table
+from radpipe.card import READER, CardHead, ModelCard, head_of, read_card, read_table
 from radpipe.errors import BackendUnavailable, WeightsError
 from radpipe.ports import ImageModel
 
@@ -44,22 +45,10 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherCard:
+class OtherCard(CardHead):
     """The head of a card that is no reader's: a segmenter's, the lungs', the text tower's."""
 
-    name: str
-    version: str
     role: str
-    summary: str
-    strength: str
-    licence: str
-    files: tuple[tuple[str, str], ...]
-    directory: Path
-
-    @property
-    def sha256(self) -> str:
-        """One hash for the model: of the names and hashes of its files."""
-        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
 
 
 def open_model(
@@ -141,27 +130,38 @@ def other_cards(weights_dir: Path) -> tuple[OtherCard, ...]:
         if table.get("role", READER) == READER:
             continue
         try:
-            files = tuple((str(name), str(digest)) for name, digest in table["files"].items())
-            texts = {key: str(table.get(key, "")) for key in ("version", "role", "summary", "strength", "licence")}
-            found.append(OtherCard(name=str(table["name"]), files=files, directory=path.parent, **texts))
+            texts = dict.fromkeys(("version", "summary", "strength", "licence"), "")  # a head may say less
+            found.append(OtherCard(**head_of(texts | table, path.parent), role=str(table["role"])))
         except (KeyError, AttributeError) as error:
             raise WeightsError(f"{path} lacks or misstates {error}; see docs/model-card.md") from error
     return tuple(found)
 
 
-def verify(card: ModelCard | OtherCard) -> list[str]:
+def verify(card: CardHead) -> list[str]:
     """What is wrong with the card's files, one line each; empty if every file is there and has the card's sha256."""
-    problems = []
+    return [
+        f"{name}{f' of {card.name}' if missing else ''} {wrong}; restore it from the repository"
+        for name, wrong, missing in _damages(card)
+    ]
+
+
+def must_be_whole(card: CardHead, remedy: str) -> None:
+    """Raises WeightsError, with the remedy, for the first file that is missing or not the one that the card names."""
+    for name, wrong, _ in _damages(card):
+        raise WeightsError(f"{name} of {card.name} {wrong}; {remedy}")
+
+
+def _damages(card: CardHead) -> Iterator[tuple[str, str, bool]]:
+    """Name of a file, what is wrong with it, and whether it is missing."""
     for name, want in card.files:
         try:
             with (card.directory / name).open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
-            problems.append(f"{name} of {card.name} is missing; restore it from the repository")
+            yield name, "is missing", True
             continue
         if found != want:
-            problems.append(f"{name} has sha256 {found[:8]}, its card says {want[:8]}; restore it from the repository")
-    return problems
+            yield name, f"has sha256 {found[:8]}, its card says {want[:8]}", False
 
 
 def parity(card: ModelCard, batch: npt.NDArray[np.float32]) -> Parity:

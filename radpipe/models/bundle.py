@@ -197,22 +197,10 @@ def memory_bytes() -> int:
 
 
 def _onnx_predictor(path: Path, device: torch.device, threads: int) -> tuple[Predictor, str]:
-    import onnxruntime
+    from radpipe.models.session import open_session
 
-    from radpipe.models import usable_threads
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_threads(threads)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    wanted = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
-    except (RuntimeError, ValueError, OSError) as error:
-        raise WeightsError(f"{path.name} does not load ({error}); import the bundle again") from error
+    session = open_session(path, path.parent.name, device.type, threads, remedy="import the bundle again")
     provider = str(session.get_providers()[0])
-    if provider != wanted:
-        raise BackendUnavailable(f"ONNX Runtime loaded {provider} instead of {wanted}; use --device cpu or --backend torch")
     name = session.get_inputs()[0].name
 
     def predict(windows: torch.Tensor) -> torch.Tensor:

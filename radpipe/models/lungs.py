@@ -6,9 +6,7 @@ onnxruntime are imported only when they are asked for.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from radpipe.card import CardHead, head_of, read_card_as
 from radpipe.errors import BackendUnavailable, WeightsError
-from radpipe.models import usable_threads
+from radpipe.models import verify
 from radpipe.models.tensors import read_tensors
 
 Floats = npt.NDArray[np.float32]
@@ -38,14 +37,9 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class LungCard:
-    """The card of a lung segmenter. `directory` holds the files that `files` names with their sha256."""
+class LungCard(CardHead):
+    """The card of a lung segmenter."""
 
-    name: str
-    version: str
-    summary: str
-    strength: str
-    licence: str
     training_data: str
     population: str
     limits: tuple[str, ...]
@@ -53,18 +47,6 @@ class LungCard:
     columns: int
     percentiles: tuple[float, float]  # grey values clipped and stretched to 0..1 between these
     figures: Mapping[str, Figure]
-    files: tuple[tuple[str, str], ...]
-    directory: Path
-
-    @property
-    def sha256(self) -> str:
-        """One hash for the model: of the names and hashes of its files."""
-        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
-
-    @property
-    def identity(self) -> str:
-        """ "name version sha256[:12]": what evidence cites."""
-        return f"{self.name} {self.version} {self.sha256[:12]}"
 
 
 class _Engine(Protocol):
@@ -141,8 +123,8 @@ def open_lungs(directory: Path, backend: str = "auto", device: str = "auto", thr
     if device not in ("auto", "cpu", "cuda"):
         raise BackendUnavailable(f"there is no device {device!r}; choose auto, cpu or cuda")
     card = read_lung_card(directory / "card.toml")
-    for name, want in card.files:
-        _check(directory / name, want)
+    if problems := verify(card):
+        raise WeightsError(f"{problems[0]}; see `radpipe weights verify`")
     backend = "onnx" if backend == "auto" else backend
     for needed in {"onnx": ("onnxruntime",), "torch": ("torch", "monai")}[backend]:
         if importlib.util.find_spec(needed) is None:
@@ -159,42 +141,17 @@ def open_lungs(directory: Path, backend: str = "auto", device: str = "auto", thr
 
 def read_lung_card(path: Path) -> LungCard:
     """Read `card.toml`. Raises WeightsError if it is missing, not TOML, of another role, or lacks a field."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"no card of a lung segmenter at {path}; name a folder that has a card.toml") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError(f"{path} is not valid TOML ({error}); restore it from the repository") from error
-    if table.get("role") != ROLE:
-        raise WeightsError(f"{path} is the card of a {table.get('role', 'reader')}, not of a lung segmenter")
-    try:
-        return _card(table, path.parent)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} lacks or misstates {error}; see docs/anatomy.md for the format") from error
+    missing = f"no card of a lung segmenter at {path}; name a folder that has a card.toml"
+    return read_card_as(path, ROLE, "a lung segmenter", _card, "anatomy.md", missing)
 
 
 class _OnnxLungs:
     """`model.onnx` in an ONNX Runtime session."""
 
     def __init__(self, path: Path, card: LungCard, device: str, threads: int) -> None:
-        import onnxruntime
+        from radpipe.models.session import open_session
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_threads(threads)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        onnxruntime.set_default_logger_severity(4)
-        wanted = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-        if wanted not in onnxruntime.get_available_providers():
-            raise BackendUnavailable(f"ONNX Runtime has no {wanted} here; use --device cpu")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise WeightsError(f"model.onnx of {card.name} does not load ({error}); run `radpipe weights verify`") from error
-        if self.provider != wanted:
-            raise BackendUnavailable(f"ONNX Runtime loaded {self.provider} instead of {wanted}; use --device cpu")
+        self._session = open_session(path, card.name, device, threads)
 
     @property
     def provider(self) -> str:
@@ -208,11 +165,7 @@ def _card(table: dict[str, Any], directory: Path) -> LungCard:
     spec = table["input"]
     low, high = spec["percentiles"]
     return LungCard(
-        name=table["name"],
-        version=table["version"],
-        summary=table["summary"],
-        strength=table["strength"],
-        licence=table["licence"],
+        **head_of(table, directory),
         training_data=table["training_data"],
         population=table["population"],
         limits=tuple(table["limits"]),
@@ -220,8 +173,6 @@ def _card(table: dict[str, Any], directory: Path) -> LungCard:
         columns=int(spec["columns"]),
         percentiles=(float(low), float(high)),
         figures={name: _figure(entry) for name, entry in table["figures"].items()},
-        files=tuple((name, digest) for name, digest in table["files"].items()),
-        directory=directory,
     )
 
 
@@ -229,16 +180,6 @@ def _figure(entry: dict[str, Any]) -> Figure:
     low_high = entry.get("ci")
     ci = (float(low_high[0]), float(low_high[1])) if low_high else None
     return Figure(float(entry["value"]), ci, int(entry["n"]), entry["what"])
-
-
-def _check(path: Path, want: str) -> None:
-    try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path.name} of the lung segmenter is missing; restore it from the repository") from error
-    if found != want:
-        raise WeightsError(f"{path.name} has sha256 {found[:8]}, its card says {want[:8]}; see `radpipe weights verify`")
 
 
 def _resized(image: Floats, rows: int, columns: int) -> Floats:

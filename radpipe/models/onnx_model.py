@@ -6,26 +6,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as capi
 
 from radpipe.card import ModelCard
-from radpipe.errors import BackendUnavailable, WeightsError
-from radpipe.models import usable_threads
+from radpipe.errors import WeightsError
 from radpipe.models.answers import OUTPUTS, prediction
+from radpipe.models.session import open_session
 from radpipe.ports import Prediction
 
 __all__ = ["OUTPUTS", "OnnxModel"]
 
 INTEGER_GRAPH = "model.int8.onnx"
 """The same weights, rounded to 8 bits in the graph: see docs/model-card.md."""
-
-
-FAILURES: tuple[type[Exception], ...] = (
-    RuntimeError, ValueError, OSError, capi.Fail, capi.InvalidArgument, capi.InvalidGraph, capi.InvalidProtobuf,
-    capi.NoModel, capi.NoSuchFile, capi.NotImplemented, capi.RuntimeException,
-)  # fmt: skip
-"""What a session raises that cannot be made or run; ONNX Runtime's own are plain Exceptions."""
 
 
 class OnnxModel:
@@ -35,31 +26,8 @@ class OnnxModel:
         """Raises BackendUnavailable if CUDA is asked for and the session does not run on it; WeightsError if it cannot be
         loaded."""
         self._card = card
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_threads(threads)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # what it would log of a provider that does not load, we say in one line of our own
-        onnxruntime.set_default_logger_severity(4)
-        # Batches differ in size: a memory pattern per size would only grow.
-        options.enable_mem_pattern = False
-        wanted = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-        if wanted not in onnxruntime.get_available_providers():
-            raise BackendUnavailable(
-                f"ONNX Runtime has no {wanted} here; use --device cpu, or install 'radpipe[gpu]' in an environment of its "
-                "own, on a machine with CUDA"
-            )
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(card.directory / graph), options, providers=list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
-            )
-        except FAILURES as error:
-            raise WeightsError(f"{graph} of {card.name} does not load ({error}); run `radpipe weights verify`") from error
+        self._session = open_session(card.directory / graph, card.name, device, threads)
         loaded: str = self._session.get_providers()[0]
-        if loaded != wanted:
-            raise BackendUnavailable(
-                f"ONNX Runtime loaded {loaded} instead of {wanted}; use --device cpu, or see `radpipe doctor`"
-            )
         self._provider = f"{loaded} int8" if graph == INTEGER_GRAPH else loaded
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._measures: int | None = int(inputs.pop("measures")[1]) if "measures" in inputs else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radpipe.errors import BackendUnavailable, WeightsError
+from radpipe.errors import BackendUnavailable
+from radpipe.models import must_be_whole
 from radpipe.segmenter import ROLE, SegmenterCard, read_segmenter_card
 
 if TYPE_CHECKING:
@@ -32,14 +32,7 @@ def open_segmenter(card: SegmenterCard, backend: str = "auto", device: str = "au
                 f"{card.name} is a MONAI bundle and needs {needed}, which is not installed; install 'radpipe[gpu]' in an "
                 "environment of its own"
             )
-    for name, want in card.files:
-        try:
-            with (card.directory / name).open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise WeightsError(f"{name} of {card.name} is missing; import the bundle again") from error
-        if found != want:
-            raise WeightsError(f"{name} of {card.name} has sha256 {found[:8]}, its card says {want[:8]}; import it again")
+    must_be_whole(card, "import the bundle again")
     from radpipe.models.bundle import BundleModel
 
     return BundleModel(card, backend=backend, device=device, threads=threads)

@@ -11,9 +11,7 @@ Axes: N sentences or images, E width of the reader's embedding, D of the shared 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from radpipe.card import CardHead, head_of, read_card_as
 from radpipe.errors import BackendUnavailable, WeightsError
-from radpipe.models import usable_threads
+from radpipe.models import must_be_whole
 from radpipe.models.tensors import read_tensors
 
 Floats = npt.NDArray[np.float32]
@@ -70,14 +69,9 @@ class AgreementLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class TextCard:
+class TextCard(CardHead):
     """`card.toml` of a folder with role "text"."""
 
-    name: str
-    version: str
-    summary: str
-    strength: str
-    licence: str
     training_data: str
     limits: tuple[str, ...]
     reader: str  # "name version" of the reader whose embeddings it takes
@@ -88,18 +82,6 @@ class TextCard:
     figures: Mapping[str, FindingFigures]
     limits_of_agreement: AgreementLimits
     side_auc: tuple[float, float, float, int]  # left against right, of painted lesions: value, interval, n
-    files: tuple[tuple[str, str], ...]
-    directory: Path
-
-    @property
-    def sha256(self) -> str:
-        """One hash: of the names and hashes of its files."""
-        return hashlib.sha256("".join(f"{name}:{digest}\n" for name, digest in self.files).encode()).hexdigest()
-
-    @property
-    def identity(self) -> str:
-        """ "name version sha256[:12]"."""
-        return f"{self.name} {self.version} {self.sha256[:12]}"
 
 
 class Tower:
@@ -110,16 +92,12 @@ class Tower:
         Runtime."""
         if importlib.util.find_spec("onnxruntime") is None:
             raise BackendUnavailable("sentences need onnxruntime, which is not installed; install 'radpipe[cpu]'")
-        import onnxruntime
+        from radpipe.models.session import open_session
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = usable_threads(threads), 1
-        options.log_severity_level, options.enable_mem_pattern = 3, False
-        path = directory / "model.onnx"
+        self._session: Any = open_session(directory / "model.onnx", directory.name, threads=threads, remedy="restore it")
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self._vocabulary = Vocabulary((directory / "vocab.txt").read_text(encoding="utf-8").splitlines())
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
+        except (ValueError, OSError, KeyError) as error:
             raise WeightsError(f"the text model in {directory} does not load ({error}); restore it") from error
         self._tokens = tokens
 
@@ -247,19 +225,8 @@ class Vocabulary:
 
 def read_text_card(directory: Path) -> TextCard:
     """Read `card.toml` of a text model. Raises WeightsError if it is missing, damaged or of another role."""
-    path = directory / "card.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"no text model in {directory}; it ships as weights/chest-text") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError(f"{path} is not valid TOML ({error}); restore it from the repository") from error
-    if table.get("role") != ROLE:
-        raise WeightsError(f"{path} is the card of a model with role {table.get('role', 'reader')!r}, not {ROLE!r}")
-    try:
-        return _card(table, directory)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} lacks or misstates {error}; see docs/multimodal.md for the format") from error
+    missing = f"no text model in {directory}; it ships as weights/chest-text"
+    return read_card_as(directory / "card.toml", ROLE, "a text model", _card, "multimodal.md", missing)
 
 
 def open_text(directory: Path, threads: int = 0) -> TextModel:
@@ -268,13 +235,7 @@ def open_text(directory: Path, threads: int = 0) -> TextModel:
     Raises WeightsError if a file is missing or damaged, BackendUnavailable without ONNX Runtime.
     """
     card = read_text_card(directory)
-    for name, want in card.files:
-        try:
-            found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise WeightsError(f"{name} of {card.name} is missing; restore it from the repository") from error
-        if found != want:
-            raise WeightsError(f"{name} of {card.name} has sha256 {found[:8]}, its card says {want[:8]}; restore it")
+    must_be_whole(card, "restore it from the repository")
     tower = Tower(directory, card.tokens, threads)
     arrays, _ = read_tensors(directory / "projections.safetensors")
     try:
@@ -304,11 +265,7 @@ def _card(table: dict[str, Any], directory: Path) -> TextCard:
         )
     side = table["side"]
     return TextCard(
-        name=table["name"],
-        version=table["version"],
-        summary=table["summary"],
-        strength=table["strength"],
-        licence=table["licence"],
+        **head_of(table, directory),
         training_data=table["training_data"],
         limits=tuple(table["limits"]),
         reader=table["reader"]["name"],
@@ -319,8 +276,6 @@ def _card(table: dict[str, Any], directory: Path) -> TextCard:
         figures=figures,
         limits_of_agreement=AgreementLimits(**{name: float(value) for name, value in table["agreement"].items()}),
         side_auc=(float(side["auc"]), float(side["auc_ci"][0]), float(side["auc_ci"][1]), int(side["n"])),
-        files=tuple((name, digest) for name, digest in table["files"].items()),
-        directory=directory,
     )
 
 

@@ -43,6 +43,7 @@ from radpipe.train.sanity import (
     fit_final_distance,
     fit_final_orientation,
     fit_final_views,
+    last_features,
     orientation_figures,
     view_figures,
 )
@@ -240,10 +241,9 @@ def ablations(material: Material, folds: Any, recipe: dict[str, Any], samples: A
     more = extras(material, folds, recipe)
     small, normal, processed = more
     tokens, whole = material.features.shape[1], material.looks.shape[1]
-    width = tokens // 2
     full = emphasis(material, recipe)
     every = np.arange(whole)
-    last = np.r_[width - 384 : width, 2 * width - 384 : 2 * width]
+    last = last_features(material.features)
     as_negatives = replace(normal, truth=np.zeros((len(material.normal), truth.shape[1]), bool), centred=False)
     variants: dict[str, tuple[Any, tuple[Extra, ...], float, Any]] = {
         "last block only, as a linear probe": (last, (), penalty / 5, 1.0),

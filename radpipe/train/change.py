@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radpipe.calibration import logit
+from radpipe.compare import chance_of_change
 from radpipe.evaluate.metrics import auc
 from radpipe.train.collection import LABELS, Radiographs
 from radpipe.train.material import Material
@@ -35,11 +36,6 @@ def follow_ups(radiographs: Radiographs) -> npt.NDArray[np.int64]:
         of_patient.setdefault(patient, []).append((numbers[file.name], index))
     found = [(a[1], b[1]) for images in of_patient.values() for a, b in pairwise(sorted(images))]
     return np.array(found, np.int64).reshape(-1, 2)
-
-
-def chance_of_change(before: Doubles, after: Doubles) -> tuple[Doubles, Doubles]:
-    """From probabilities of both images: of new, and of resolved. Swapping the images swaps them."""
-    return after * (1 - before), before * (1 - after)
 
 
 def change_figures(scores: Doubles, figures: tuple[LabelFigures, ...], material: Material) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from radpipe.train.dual_fit import Projections, Taught, fit_images, fit_text
 from radpipe.train.dual_images import Embedder, Images, gather, truth_of
 from radpipe.train.dual_targets import FINDINGS, Lesson, concepts, lesson, painted_folds, shifted
 from radpipe.train.minilm import read_checkpoint, reference, save_tower
+from radpipe.train.record import plain
 from radpipe.train.sentences import WITHOUT_SIDE, Concept, prompt, wordings
 
 Floats = npt.NDArray[np.float32]
@@ -130,7 +131,7 @@ def train_dual(
     _save(final, found.vectors, out)
     write_text_card(out, recipe, reader, final, measured, others)
     record = {"findings": {name: asdict(one) for name, one in measured.items()}, **others}
-    text = json.dumps(record, indent=1, default=_plain, allow_nan=True)
+    text = json.dumps(record, indent=1, default=plain, allow_nan=True)
     (out / "record" / "figures.json").write_text(text + "\n", encoding="utf-8")
     _write_manifest(out / "record", images, folds, recipe)
     _log.info("done after %.0f s", time.monotonic() - started)
@@ -309,12 +310,6 @@ def _write_manifest(folder: Path, images: Images, folds: Folds, recipe: dict[str
         use = "painted" if recipe["painted"]["weight"] else "painted, ablation and sides only"
         names = sorted({name for name in images.painted.patients.tolist() if name.startswith("normal/")})
         writer.writerows([name, use, ""] for name in names)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is not for JSON")
 
 
 if __name__ == "__main__":

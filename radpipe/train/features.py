@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from radpipe.card import InputSpec
-from radpipe.examine import chests_of, vectors
+from radpipe.examine import chests_of, grey_of, vectors
 from radpipe.models.dinov2 import Backbone
 from radpipe.ports import LungFinder
 from radpipe.preprocess import model_input
@@ -89,7 +89,7 @@ class Extractor:
         return np.concatenate(answers)
 
     def _measured(self, batch: Floats) -> Floats:
-        return vectors(chests_of(batch, self._spec, self._lungs), self._measures)
+        return vectors(chests_of(grey_of(batch, self._spec), self._lungs), self._measures)
 
 
 def rounded_to_half(backbone: Backbone) -> Backbone:

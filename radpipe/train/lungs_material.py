@@ -8,7 +8,6 @@ an edge under every part of it, and its shape is like the others' (a linear shap
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from PIL import Image
 from radpipe.anatomy.borders import borders, lung
 from radpipe.anatomy.heart import sides, standardised
 from radpipe.anatomy.measures import measured
+from radpipe.train.collection import normal_files
 from radpipe.train.lungs_outline import SIDE, outlined
 
 _log = logging.getLogger("radpipe.train.lungs")
@@ -47,11 +47,9 @@ class Collection:
 
 def listed(data: Path, name: str, count: int) -> list[Path]:
     """The radiographs of `data`/cxr/`name`: all, in order, or `count` drawn with seed 0 of the normal ones."""
-    files = sorted(path for path in (data / "cxr" / name).glob("*.jpg"))
     if name == "normal":
-        random.Random(0).shuffle(files)
-        files = files[:count]
-    return files
+        return list(normal_files(data, count, seed=0))
+    return sorted((data / "cxr" / name).glob("*.jpg"))
 
 
 def collected(

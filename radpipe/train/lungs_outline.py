@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from radpipe.anatomy import pixels
+
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -45,7 +47,7 @@ def outlined(grey: Floats, probability: Floats) -> npt.NDArray[np.bool_]:
     picture = _standard(grey)
     for side, region in enumerate(separated(depth >= INSET)):
         if region.any():
-            fields[side] = _settled(picture, _grown_back(region, depth))
+            fields[side] = _settled(picture, pixels.largest_part(region))
     return fields
 
 
@@ -88,14 +90,6 @@ def _depth(mask: Mask) -> Floats:
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 16, 16, 16, 16, cv2.BORDER_REPLICATE)
     inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (padded, 1 - padded))
     return np.asarray(cv2.GaussianBlur(inside - outside, (0, 0), 1.0)[16:-16, 16:-16], np.float32)
-
-
-def _grown_back(region: Mask, depth: Floats) -> Mask:
-    """One lung without the holes, on its own."""
-    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(region.shape, np.uint8)
-    cv2.drawContours(filled, [max(contours, key=cv2.contourArea)], -1, 1, cv2.FILLED)
-    return filled > 0
 
 
 def _settled(picture: Floats, region: Mask) -> Mask:

@@ -22,7 +22,7 @@ Doubles = npt.NDArray[np.float64]
 def write_figures(folder: Path, figures: tuple[LabelFigures, ...], others: dict[str, Any]) -> None:
     """`figures.json`: everything that was measured; `findings.csv`: the labels as a table."""
     table = {figure.finding: asdict(figure) for figure in figures}
-    text = json.dumps({"labels": table, **others}, indent=1, default=_plain)
+    text = json.dumps({"labels": table, **others}, indent=1, default=plain)
     (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
     with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -121,7 +121,8 @@ def plot_curves(folder: Path, figures: tuple[LabelFigures, ...], scores: Doubles
     pyplot.close(plot)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """For json.dumps: a number of numpy as Python's."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not for JSON")
